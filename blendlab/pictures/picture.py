@@ -52,8 +52,9 @@ class Picture:
         if self.boxes.shape != (len(self.masks), 4):
             raise ValueError(f"boxes must be (N,4) with N = {len(self.masks)} as masks have, got {self.boxes.shape}")
         check_boxes(self.boxes)
-        if len(self.labels) != len(self.masks) or not all(isinstance(label, str) for label in self.labels):
-            raise ValueError(f"labels must be {len(self.masks)} strings, one a mask, got {self.labels!r}")
+        strings = isinstance(self.labels, list) and all(isinstance(label, str) for label in self.labels)
+        if not strings or len(self.labels) != len(self.masks):
+            raise ValueError(f"labels must be a list of {len(self.masks)} strings, one a mask, got {self.labels!r}")
 
     @classmethod
     def from_masks(
@@ -84,7 +85,9 @@ class Picture:
         else:
             boxes = np.asarray(boxes, dtype=np.float32)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-        labels = [f"instance {i}" for i in range(len(masks))] if labels is None else list(labels)
+        if labels is None:
+            labels = [f"instance {i}" for i in range(len(masks))]
+        labels = list(labels) if isinstance(labels, (tuple, np.ndarray)) else labels
         return cls(name, image, masks, boxes, labels, credit, licence)
 
     @property
