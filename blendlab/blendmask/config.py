@@ -1,0 +1,130 @@
+"""Every size and threshold of a BlendMask in one frozen dataclass; the course model and the authors' are instances of it.
+
+Letters used throughout `blendmask/`: B images, C channels, L locations (all pyramid levels in a row), N boxes,
+K bases, M attention side, R output side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+COCO_CATEGORIES = tuple(
+    ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"]
+)
+
+BACKBONES = ("scratch", "lite0", "resnet50", "resnet101")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Sizes and thresholds of one BlendMask.
+
+    categories: names in label order; label i of a detection is categories[i].
+    backbone: "scratch" (a small residual net), "lite0" (EfficientNet-Lite0 cut at stride 16), "resnet50", "resnet101".
+    fpn_channels: channels of every pyramid level. levels: how many, from stride 8 up; levels above P5 are P6, P7.
+    sizes_of_interest: the upper end of max(l,t,r,b) in pixels for each level but the last, which takes the rest.
+    tower_convs, tower_groups: convolutions in each FCOS tower, and groups of their GroupNorm.
+    bases, attention_side, output_side: K, M and R. nested: whether the first k < K bases, and attention pooled to
+        m < M, were trained too, so that one checkpoint serves them all.
+    basis_inputs: feature maps summed by the basis module at the first one's stride, then doubled.
+    basis_skip: a map at the bases' own stride joined before the last convolution ("" for none).
+    basis_channels, basis_convs: width, and 3x3 convolutions between the sum and the doubling.
+    seg_head: a training-only semantic head on the first basis input.
+    pixel_order "RGB" or "BGR"; pixel_mean, pixel_std on the scale 0..255.
+    short_side, long_side: the network's image has this short side unless the long one would pass its limit.
+    score_threshold (on class * centerness), top_k a level, nms_iou, max_detections: the FCOS test settings.
+    clip_before_blend: clip boxes to the image before the blend (consistent), or only before pasting (as upstream).
+    """
+
+    categories: tuple[str, ...]
+    backbone: str = "lite0"
+    fpn_channels: int = 64
+    levels: int = 3
+    sizes_of_interest: tuple[float, ...] = (32, 64)
+    tower_convs: int = 2
+    tower_groups: int = 8
+    centre_radius: float = 1.5
+    bases: int = 8
+    attention_side: int = 14
+    output_side: int = 56
+    nested: bool = True
+    basis_inputs: tuple[str, ...] = ("p3", "p4", "p5")
+    basis_skip: str = "c2"
+    basis_channels: int = 64
+    basis_convs: int = 1
+    seg_head: bool = False
+    pixel_order: str = "RGB"
+    pixel_mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    pixel_std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    short_side: int = 128
+    long_side: int = 512
+    score_threshold: float = 0.05
+    top_k: int = 1000
+    nms_iou: float = 0.6
+    max_detections: int = 100
+    clip_before_blend: bool = True
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
+        if not self.categories:
+            raise ValueError("categories is empty; expected at least one name")
+        if not 3 <= self.levels <= 5:
+            raise ValueError(f"levels is {self.levels}; expected 3 (P3..P5), 4 or 5 (P3..P7)")
+        if len(self.sizes_of_interest) != self.levels - 1:
+            raise ValueError(
+                f"sizes_of_interest has {len(self.sizes_of_interest)} numbers; expected levels - 1 = {self.levels - 1}"
+            )
+        if self.fpn_channels % self.tower_groups:
+            raise ValueError(f"tower_groups {self.tower_groups} does not divide fpn_channels {self.fpn_channels}")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each pyramid level in pixels: 8, 16, 32, ..."""
+        return tuple(8 * 2**i for i in range(self.levels))
+
+    @property
+    def size_ranges(self) -> tuple[tuple[float, float], ...]:
+        """For each level, the (low, high) of max(l,t,r,b) in pixels that it answers for."""
+        ends = (-1.0, *self.sizes_of_interest, math.inf)
+        return tuple(zip(ends[:-1], ends[1:], strict=True))
+
+    def to_dict(self) -> dict:
+        """Plain numbers, strings and lists, as a checkpoint and a model card store them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Config:
+        """The inverse of `to_dict`; a name this version does not know is a ValueError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"config has unknown names {unknown}; this version of blendlab knows {sorted(known)}")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def authors(depth: int = 50) -> Config:
+    """The authors' R-50 or R-101 on COCO (AdelaiDet's BlendMask configs at commit 3672122)."""
+    if depth not in (50, 101):
+        raise ValueError(f"depth is {depth!r}; expected 50 or 101")
+    return Config(
+        categories=COCO_CATEGORIES,
+        backbone=f"resnet{depth}",
+        fpn_channels=256,
+        levels=5,
+        sizes_of_interest=(64, 128, 256, 512),
+        tower_convs=4,
+        tower_groups=32,
+        bases=4,
+        nested=False,
+        basis_skip="",
+        basis_channels=128,
+        basis_convs=3,
+        seg_head=True,
+        pixel_order="BGR",
+        pixel_mean=(103.53, 116.28, 123.675),
+        pixel_std=(1.0, 1.0, 1.0),
+        short_side=800,
+        long_side=1333,
+        clip_before_blend=False,
+    )
