@@ -2,5 +2,7 @@
 
 from .photographs import load, names
 from .picture import Picture
+from .scenes import SceneArrays, scene, scene_arrays
+from .sprites import CATEGORIES
 
-__all__ = ["Picture", "load", "names"]
+__all__ = ["CATEGORIES", "Picture", "SceneArrays", "load", "names", "scene", "scene_arrays"]

@@ -46,7 +46,7 @@ def _from_pil(picture: Image.Image) -> np.ndarray:
     if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: PIL's own convert would clip them to 255, not scale them
         array = np.asarray(picture)
         return _from_array(array.astype(np.uint16) if picture.mode == "I" and _within(array, 0, 65535) else array)
-    if picture.has_transparency_data:
+    if {"A", "a"} & set(picture.getbands()) or "transparency" in picture.info:
         return _from_array(np.asarray(picture.convert("RGBA")))
     return np.array(picture.convert("RGB"))
 
