@@ -1,0 +1,198 @@
+"""The blender: four steps in the paper's order, with every intermediate kept by its name.
+
+One letter legend: B images, N boxes, K bases, M attention side, R output side, H x W map.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from . import check, steps
+from .check import Boxes
+from .roi_pool import pool
+
+NORMALIZERS = ("softmax", "sigmoid", "tanh", "none", "product")
+BACKENDS = ("auto", "torch", "torchvision")
+
+
+@dataclass(frozen=True, repr=False)
+class BlenderInputs:
+    """All that enters a blender.
+
+    bases          (B,K,H,W), floating, shared by every instance of an image.
+    attention      (N,K,M,M), of the bases' dtype: K*M*M numbers an instance.
+    boxes          x1, y1, x2, y2 in image pixels; any form that roi_align takes, kept as (N,5).
+    spatial_scale  map pixels for each image pixel.
+
+    Raises ValueError or TypeError that names what does not fit.
+    """
+
+    bases: Tensor
+    attention: Tensor
+    boxes: Boxes
+    spatial_scale: float = 0.25
+
+    def __post_init__(self):
+        check.floating("bases", self.bases, "(B,K,H,W)")
+        check.square("attention", self.attention, "(N,K,M,M)")
+        check.together(bases=self.bases, attention=self.attention)
+        if self.bases.shape[1] != self.attention.shape[1]:
+            raise ValueError(
+                "bases and attention must have one K;"
+                f" got K={self.bases.shape[1]} in bases and K={self.attention.shape[1]} in attention"
+            )
+        object.__setattr__(self, "spatial_scale", check.scale("spatial_scale", self.spatial_scale))
+        object.__setattr__(self, "boxes", check.rois(self.boxes, self.bases))
+        if len(self.boxes) != len(self.attention):
+            raise ValueError(
+                "boxes and attention must have one N;"
+                f" got {len(self.boxes)} boxes and attention for {len(self.attention)}"
+            )
+
+    @property
+    def N(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def K(self) -> int:
+        return self.bases.shape[1]
+
+    @property
+    def M(self) -> int:
+        return self.attention.shape[-1]
+
+    def __repr__(self) -> str:
+        B, _, H, W = self.bases.shape
+        return f"BlenderInputs(B={B}, N={self.N}, K={self.K}, M={self.M}, H={H}, W={W})"
+
+
+@dataclass(frozen=True, repr=False)
+class BlendTrace:
+    """Every intermediate of one blend, by its name in the equations. Half-precision inputs are blended in float32.
+
+    regions        r   (N,K,R,R)  bases cropped to the boxes
+    attention      a   (N,K,M,M)  as it came
+    upsampled      a'  (N,K,R,R)  attention at R x R; under order="normalize-first" it was normalised before, so it is s
+    scores         s   (N,K,R,R)  the weights
+    products       s*r (N,K,R,R)  under "product": sigmoid(a') * sigmoid(r), a probability
+    logits         m   (N,R,R)
+    probabilities  p   (N,R,R)    sigmoid(m)
+    """
+
+    inputs: BlenderInputs
+    settings: "Blender"
+    regions: Tensor
+    attention: Tensor
+    upsampled: Tensor
+    scores: Tensor
+    products: Tensor
+    logits: Tensor
+    probabilities: Tensor = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "probabilities", self.logits.sigmoid())
+
+    def __repr__(self) -> str:
+        return f"BlendTrace({self.inputs!r}, {self.settings!r})"
+
+
+@dataclass(frozen=True)
+class Blender:
+    """(bases, attention, boxes) -> BlendTrace. It owns no parameters; equal settings compare equal.
+
+    output_size     R.
+    spatial_scale, sampling_ratio, aligned: as in roi_align; the reference blender has 1/4, 1 and True.
+    pooling         "align", or "pool" for RoIPool, the quantised ancestor (no sampling ratio, no alignment).
+    interpolation   "bilinear" or "nearest".
+    normalizer      "softmax" over K; "sigmoid", "tanh" or "none", each number by itself; "product", for K=1 alone, is
+                    the paper's K=1 row: p = sigmoid(a') * sigmoid(r), as the logit -logsumexp(-a', -r, -a'-r).
+    order           "interpolate-first" as in the paper, or "normalize-first".
+    backend         "torch" is ours, "torchvision" crops with its operator, "auto" takes ours.
+    """
+
+    output_size: int = 56
+    spatial_scale: float = 0.25
+    sampling_ratio: int = field(default=1, kw_only=True)
+    aligned: bool = field(default=True, kw_only=True)
+    pooling: str = field(default="align", kw_only=True)
+    interpolation: str = field(default="bilinear", kw_only=True)
+    normalizer: str = field(default="softmax", kw_only=True)
+    order: str = field(default="interpolate-first", kw_only=True)
+    backend: str = field(default="auto", kw_only=True)
+
+    def __post_init__(self):
+        object.__setattr__(self, "output_size", check.side("output_size", self.output_size))
+        object.__setattr__(self, "spatial_scale", check.scale("spatial_scale", self.spatial_scale))
+        check.whole("sampling_ratio", self.sampling_ratio)
+        check.choice("pooling", self.pooling, ("align", "pool"))
+        check.choice("interpolation", self.interpolation, ("bilinear", "nearest"))
+        check.choice("normalizer", self.normalizer, NORMALIZERS)
+        check.choice("order", self.order, ("interpolate-first", "normalize-first"))
+        check.choice("backend", self.backend, BACKENDS)
+
+    def __call__(self, bases: Tensor, attention: Tensor, boxes: Boxes) -> BlendTrace:
+        """bases (B,K,H,W), attention (N,K,M,M), boxes as in roi_align -> every intermediate."""
+        inputs = BlenderInputs(bases, attention, boxes, self.spatial_scale)
+        return BlendTrace(inputs, self, **self._blend(inputs))
+
+    def logits(self, bases: Tensor, attention: Tensor, boxes: Boxes) -> Tensor:
+        """The mask logits (N,R,R) alone, for training and inference, where nothing else is kept."""
+        return self._blend(BlenderInputs(bases, attention, boxes, self.spatial_scale))["logits"]
+
+    def _blend(self, inputs: BlenderInputs) -> dict[str, Tensor]:
+        if self.normalizer == "product" and inputs.K != 1:
+            raise ValueError(f"normalizer='product' is the paper's form for K=1; got K={inputs.K}")
+        with steps.full_precision(inputs.bases):
+            regions = self._crop(inputs)
+            attention = inputs.attention.to(steps.working_dtype(inputs.attention))
+            upsampled, scores = self._weights(attention)
+            if self.normalizer == "product":
+                products = scores * regions.sigmoid()
+                logits = self._product_logits(upsampled, scores, regions)
+            else:
+                products = regions * scores
+                logits = products.sum(1)
+        return {
+            "regions": regions,
+            "attention": attention,
+            "upsampled": upsampled,
+            "scores": scores,
+            "products": products,
+            "logits": logits,
+        }
+
+    def _crop(self, inputs: BlenderInputs) -> Tensor:
+        bases, rois, R = inputs.bases.to(steps.working_dtype(inputs.bases)), inputs.boxes, self.output_size
+        if self.pooling == "pool":
+            return pool(bases, rois, R, self.spatial_scale)
+        if self.backend == "torchvision":
+            from torchvision.ops import roi_align  # here, since importing torchvision takes over a second
+
+            return roi_align(bases, rois.to(bases), R, self.spatial_scale, self.sampling_ratio, self.aligned)
+        return steps.crop(bases, rois, R, self.spatial_scale, self.sampling_ratio, self.aligned)
+
+    def _weights(self, attention: Tensor) -> tuple[Tensor, Tensor]:
+        """The attention at R x R, before and after the normaliser."""
+        if self.order == "normalize-first":
+            scores = steps.resize(self._normalize(attention), self.output_size, self.interpolation, False)
+            return scores, scores
+        upsampled = steps.resize(attention, self.output_size, self.interpolation, False)
+        return upsampled, self._normalize(upsampled)
+
+    def _normalize(self, attention: Tensor) -> Tensor:
+        if self.normalizer == "softmax":
+            return attention.softmax(1)
+        if self.normalizer == "tanh":
+            return attention.tanh()
+        return attention if self.normalizer == "none" else attention.sigmoid()
+
+    def _product_logits(self, upsampled: Tensor, scores: Tensor, regions: Tensor) -> Tensor:
+        """log(p / (1 - p)) for p = s * sigmoid(r), without forming p, which would round to 0 or 1."""
+        r = regions[:, 0]
+        if self.order == "interpolate-first":
+            a = upsampled[:, 0]
+            return -torch.logsumexp(torch.stack((-a, -r, -a - r)), 0)
+        # 1/p - 1 = ((1 - s) + exp(-r)) / s, and s is a mean of sigmoids, so it is safe to take its logarithm
+        s = scores[:, 0]
+        return s.log() - torch.logaddexp((-s).log1p(), -r)

@@ -1,0 +1,173 @@
+"""The four steps of the blender, in the paper's order: RoIAlign, interpolate, softmax, blend.
+
+One letter legend: B images, N boxes, K bases, M attention side, R output side, H x W map.
+
+    r  = RoIAlign(bases, box)       (N,K,R,R)   crop every basis to the box
+    a' = interpolate(a, R)          (N,K,R,R)   bring the attention from M x M to R x R
+    s  = softmax_k(a')              (N,K,R,R)   make K weights that sum to 1 at every pixel
+    m  = sum_k s_k * r_k            (N,R,R)     blend: the mask logits
+
+Source: Chen et al., "BlendMask: Top-Down Meets Bottom-Up for Instance Segmentation", CVPR 2020, equations 1 to 4.
+Everything here is differentiable in the bases and the attention; boxes carry no gradient, as in torchvision.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import check
+from .check import Boxes
+
+
+def roi_align(
+    features: Tensor,
+    boxes: Boxes,
+    output_size: int,
+    spatial_scale: float = 0.25,
+    sampling_ratio: int = 1,
+    aligned: bool = True,
+) -> Tensor:
+    """Crop every map to every box with bilinear samples, never rounding a coordinate (equation 1).
+
+    features        (B,K,H,W), floating.
+    boxes           x1, y1, x2, y2 in pixels of the image that the map was made from, pixel centres at +0.5:
+                    (N,5) with the image index first, a list of B tensors (n,4), or (N,4) where B is 1.
+    output_size     R, at least 1.
+    spatial_scale   map pixels for each image pixel: 1/4 at stride 4.
+    sampling_ratio  samples a bin and axis; 0 or less means ceil(box side in map pixels / R), box by box.
+    aligned         True puts pixel centres where they are, half a map pixel back; False is the older rule, which also
+                    raises a box's sides to at least one map pixel.
+
+    Returns (N,K,R,R) in the features' dtype; the arithmetic is in float32 at least.
+    Raises ValueError or TypeError that names the argument (NaN, infinite or inverted boxes among them).
+    The rule, to the last bit of meaning, is torchvision's kernel: a sample more than one pixel outside the map is 0,
+    one within that pixel takes the value of the edge.
+    """
+    check.floating("features", features, "(B,K,H,W)")
+    R = check.side("output_size", output_size)
+    scale = check.scale("spatial_scale", spatial_scale)
+    ratio = check.whole("sampling_ratio", sampling_ratio)
+    with full_precision(features):
+        return crop(features, check.rois(boxes, features), R, scale, ratio, aligned).to(features.dtype)
+
+
+def interpolate(attention: Tensor, output_size: int, mode: str = "bilinear", align_corners: bool = False) -> Tensor:
+    """Bring attention (N,K,M,M) to (N,K,R,R) (equation 2), in the attention's dtype.
+
+    output_size    R, at least 1. M > R samples down, without smoothing first.
+    mode           "bilinear", or "nearest", whose tiles are uneven where M does not divide R.
+    align_corners  for bilinear: True pins the centres of the corner cells to the corners; the reference has False.
+
+    The rule is torch.nn.functional.interpolate's. Raises ValueError or TypeError that names the argument.
+    """
+    check.square("attention", attention, "(N,K,M,M)")
+    R = check.side("output_size", output_size)
+    check.choice("mode", mode, ("bilinear", "nearest"))
+    if align_corners and mode == "nearest":
+        raise ValueError("align_corners=True needs mode='bilinear'; got mode='nearest'")
+    with full_precision(attention):
+        return resize(attention.to(working_dtype(attention)), R, mode, align_corners).to(attention.dtype)
+
+
+def softmax(attention: Tensor) -> Tensor:
+    """Scores s (N,K,R,R) over the K bases: at every pixel K positive weights that sum to 1 (equation 3)."""
+    check.floating("attention", attention, "(N,K,R,R)")
+    return attention.softmax(1)
+
+
+def blend(regions: Tensor, scores: Tensor) -> Tensor:
+    """Mask logits m (N,R,R): regions r times scores s, summed over K (equation 4). A logit of 0 is probability 0.5."""
+    check.square("regions", regions, "(N,K,R,R)")
+    check.square("scores", scores, "(N,K,R,R)")
+    if regions.shape != scores.shape:  # broadcasting would hide a wrong K, N or R
+        raise ValueError(f"regions and scores must have one shape; got {check.got(regions)} and {check.got(scores)}")
+    check.together(regions=regions, scores=scores)
+    return (regions * scores).sum(1)
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """Half precision is lifted to float32 for arithmetic."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager:
+    """Under autocast a matrix product would fall to half precision; the steps are small and stay exact."""
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+# What follows has no checks: roi_align, interpolate and Blender make them first.
+
+
+def crop(features: Tensor, rois: Tensor, R: int, scale: float, ratio: int, aligned: bool) -> Tensor:
+    """RoIAlign of checked `rois` (N,5) -> (N,K,R,R) in the working dtype."""
+    features = features.to(working_dtype(features))
+    rois = rois.detach().to(features.dtype)
+    corners = rois[:, 1:] * scale - 0.5 if aligned else rois[:, 1:] * scale  # (N,4) in map pixels
+    start, end = corners.view(-1, 2, 2).unbind(1)  # (N,2) each: x, y
+    size = end - start if aligned else (end - start).clamp(min=1)
+    if ratio > 0 and len(features) == 1:
+        return _sample(features, start, size, R, ratio, ratio)
+    # Boxes of one image that take the same number of samples a bin go together.
+    samples = (size / R).ceil() if ratio <= 0 else torch.full_like(size, ratio)  # (N,2)
+    keys = torch.cat((rois[:, :1], samples), 1).long()  # (N,3): image, samples along x, along y
+    regions = features.new_zeros(len(rois), features.shape[1], R, R)
+    for key in keys.unique(dim=0):
+        image, rx, ry = key.tolist()
+        if rx and ry:  # an empty side takes no sample: zeros
+            mine = (keys == key).all(1).nonzero().squeeze(1)  # (n,)
+            part = _sample(features[image : image + 1], start[mine], size[mine], R, rx, ry)
+            regions = regions.index_copy(0, mine, part)
+    return regions
+
+
+def _sample(features: Tensor, start: Tensor, size: Tensor, R: int, rx: int, ry: int) -> Tensor:
+    """From one map (1,K,H,W), the mean of rx x ry bilinear samples in each of R x R bins of boxes (N,2)+(N,2)."""
+    (_, K, H, W), N = features.shape, len(start)
+    x, in_x = _along(start[:, :1], size[:, :1] / R, R, rx, W)  # (N,R*rx)
+    y, in_y = _along(start[:, 1:], size[:, 1:] / R, R, ry, H)  # (N,R*ry)
+    grid = torch.stack((x[:, None].expand(-1, R * ry, -1), y[:, :, None].expand(-1, -1, R * rx)), -1)
+    grid = grid.view(1, N * R * ry, R * rx, 2)  # all boxes below one another: one call, and the map is not repeated
+    samples = F.grid_sample(features, grid, "bilinear", "border", align_corners=True).view(K, N, R * ry, R * rx)
+    if not (in_x.all() and in_y.all()):
+        samples = samples.where(in_y[:, :, None] & in_x[:, None], 0.0)
+    if rx * ry > 1:
+        samples = F.avg_pool2d(samples, (ry, rx))
+    return samples.transpose(0, 1)
+
+
+def _along(start: Tensor, bin_side: Tensor, R: int, ratio: int, length: int) -> tuple[Tensor, Tensor]:
+    """Sample positions along one axis, (N,R*ratio), as grid_sample wants them (-1 and 1 are the centres of the first
+    and last cell), and whether each counts: those up to one cell outside take the edge's value, those beyond are 0."""
+    position = torch.addcmul(start, bin_side, _bin_shares(R, ratio, start.dtype, start.device))
+    held = position.clamp(0, length - 1)
+    return held * (2 / max(length - 1, 1)) - 1, (position - held).abs() <= 1
+
+
+@lru_cache(maxsize=256)
+def _bin_shares(R: int, ratio: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Where the R * ratio samples of an axis lie, in bins from the box's start."""
+    with torch.inference_mode(False):  # cached, so it must serve training after it served inference
+        return (torch.arange(R * ratio, dtype=dtype, device=device) + 0.5) / ratio
+
+
+def resize(attention: Tensor, R: int, mode: str, align_corners: bool) -> Tensor:
+    """(N,K,M,M) -> (N,K,R,R). Bilinear interpolation is linear and separable: U a U^T with the (R,M) matrix U."""
+    if mode == "nearest":
+        return F.interpolate(attention, size=(R, R), mode="nearest")
+    U = interpolation_matrix(attention.shape[-1], R, align_corners, attention.dtype, attention.device)
+    return U @ attention @ U.T
+
+
+@lru_cache(maxsize=256)
+def interpolation_matrix(M: int, R: int, align_corners: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """U (R,M): row i holds the weights with which output i reads the M cells: at most two are not 0, their sum is 1."""
+    with torch.inference_mode(False):  # cached, so it must serve training after it served inference
+        i = torch.arange(R, dtype=dtype, device=device)
+        position = i * ((M - 1) / max(R - 1, 1)) if align_corners else (i + 0.5) * (M / R) - 0.5
+        position = position.clamp(0, M - 1)
+        cell = torch.arange(M, dtype=dtype, device=device)
+        return (1 - (position[:, None] - cell).abs()).clamp(min=0)
