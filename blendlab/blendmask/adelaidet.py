@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoint import assemble
 from .config import authors
 from .model import BlendMask
 
@@ -61,29 +62,16 @@ def from_adelaidet(weights: Mapping[str, np.ndarray | Tensor], depth: int = 50) 
     with torch.device("meta"):  # no random initial values, and no second copy in memory
         model = BlendMask(authors(depth))
     wanted = model.state_dict()
-    ours, extra, misshapen = {}, [], []
+    ours, extra = {}, []
     for theirs, array in weights.items():
         name = our_name(theirs)
-        if name is None or name not in wanted:
-            extra += [] if IGNORED.fullmatch(theirs) else [theirs]
-            continue
-        tensor = torch.as_tensor(array)
-        if tensor.shape != wanted[name].shape:
-            misshapen.append(f"{theirs} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
-        ours[name] = tensor
-    if not any(name.startswith("semantic.") for name in ours):
-        model.semantic = None
-        wanted = model.state_dict()
-    missing = [n for n in wanted if n not in ours and not n.endswith("num_batches_tracked")]
-    if missing or extra or misshapen:
-        raise ValueError(
-            f"not a BlendMask R-{depth} checkpoint: missing {missing or 'nothing'}; "
-            f"not expected {extra or 'nothing'}; of another shape: {misshapen or 'none'}"
-        )
-    ours |= {n: torch.zeros((), dtype=torch.long) for n in wanted if n not in ours}
-    model.load_state_dict(ours, assign=True)
-    _restore_statistics(model)
-    return model.eval().requires_grad_(False)
+        if name in wanted:
+            ours[name] = torch.as_tensor(array)
+        elif not IGNORED.fullmatch(theirs):
+            extra.append(theirs)
+    if extra:
+        raise ValueError(f"not a BlendMask R-{depth} checkpoint: not expected {extra}")
+    return assemble(model.config, ours, f"BlendMask R-{depth} checkpoint")
 
 
 def load_file(path: str | Path) -> dict[str, np.ndarray | Tensor]:
@@ -93,9 +81,3 @@ def load_file(path: str | Path) -> dict[str, np.ndarray | Tensor]:
     data = [*NUMPY_DATA, multiarray._reconstruct, (multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
     with torch.serialization.safe_globals(data):
         return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _restore_statistics(model: BlendMask) -> None:
-    """mean and std are not in a checkpoint, so the meta device left them without numbers."""
-    model.mean = torch.tensor(model.config.pixel_mean).view(3, 1, 1)
-    model.std = torch.tensor(model.config.pixel_std).view(3, 1, 1)

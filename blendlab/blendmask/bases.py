@@ -27,6 +27,7 @@ class BasisModule(nn.Module):
     def __init__(self, config: Config, channels: dict[str, int]):
         super().__init__()
         width, self.inputs, self.skip_from = config.basis_channels, config.basis_inputs, config.basis_skip
+        self.at_stride_4 = self.inputs[0] == "c2"
         self.refine = nn.ModuleList(conv_bn_relu(channels[name], width) for name in self.inputs)
         self.tower = nn.Sequential(*(conv_bn_relu(width, width) for _ in range(config.basis_convs)))
         self.skip = conv_bn_relu(channels[self.skip_from], width, 1) if self.skip_from else None
@@ -40,7 +41,8 @@ class BasisModule(nn.Module):
         for other in others:
             total = total + _resize(other, first.shape[-2:])
         x = self.tower(total)
-        x = _resize(x, (2 * x.shape[-2], 2 * x.shape[-1]))
+        if not self.at_stride_4:
+            x = _resize(x, (2 * x.shape[-2], 2 * x.shape[-1]))
         if self.skip is not None:
             x = x + self.skip(maps[self.skip_from])
         return self.out(self.last(x)).float()

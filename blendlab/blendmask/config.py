@@ -1,4 +1,4 @@
-"""Every size and threshold of a BlendMask in one frozen dataclass; the course model and the authors' are instances of it.
+"""Every size and threshold of a BlendMask in one frozen dataclass, for the course model and for the authors'.
 
 Letters used throughout `blendmask/`: B images, C channels, L locations (all pyramid levels in a row), N boxes,
 K bases, M attention side, R output side.
@@ -9,8 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
 COCO_CATEGORIES = tuple(
-    ["person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"]
+    name
+    for name in MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    if name not in ("__background__", "N/A")  # places of COCO's 91 ids that its 80 categories do not fill
 )
 
 BACKBONES = ("scratch", "lite0", "resnet50", "resnet101")
@@ -27,7 +31,7 @@ class Config:
     tower_convs, tower_groups: convolutions in each FCOS tower, and groups of their GroupNorm.
     bases, attention_side, output_side: K, M and R. nested: whether the first k < K bases, and attention pooled to
         m < M, were trained too, so that one checkpoint serves them all.
-    basis_inputs: feature maps summed by the basis module at the first one's stride, then doubled.
+    basis_inputs: feature maps summed by the basis module at the first one's stride (8, then doubled; or 4: "c2").
     basis_skip: a map at the bases' own stride joined before the last convolution ("" for none).
     basis_channels, basis_convs: width, and 3x3 convolutions between the sum and the doubling.
     seg_head: a training-only semantic head on the first basis input.

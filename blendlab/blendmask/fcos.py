@@ -125,5 +125,5 @@ class AttentionLayer(nn.Conv2d):
             patch = padded[image[here][:, None, None], :, rows, columns]  # (n,3,3,C)
             patches = patches.index_put((here,), patch.permute(0, 3, 1, 2).flatten(1))
             start += height * width
-        attention = nn.functional.linear(patches, self.weight.flatten(1), self.bias)
+        attention = nn.functional.linear(patches.to(self.weight.dtype), self.weight.flatten(1), self.bias)
         return attention.float().unflatten(1, self.grid)

@@ -7,20 +7,41 @@ batch norms are frozen: batches here are small, and their statistics would be no
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
+from torch.nn.functional import relu6
 
 # (expansion, kernel, stride, channels, repeats) of the stages up to stride 16
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
 BN_EPS = 1e-3
 
 
-def conv_bn(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, FrozenBatchNorm2d(channels_out, eps=BN_EPS)]
+class FrozenConv(nn.Conv2d):
+    """A convolution and its frozen batch norm in one: the norm is a scale of the weights and a shift of the result.
+
+    On a CPU a third of the backbone's time is memory traffic, which this saves.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1):
+        super().__init__(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.register_buffer("scale", torch.ones(channels_out))
+        self.register_buffer("shift", torch.zeros(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.scale[:, None, None, None]
+        return nn.functional.conv2d(x, weight, self.shift, self.stride, self.padding, groups=self.groups)
+
+    def load_pair(self, weight: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> None:
+        """Take the weights of a convolution and of the batch norm after it."""
+        scale = gamma / (variance + BN_EPS).sqrt()
+        with torch.no_grad():
+            for ours, theirs in ((self.weight, weight), (self.scale, scale), (self.shift, beta - mean * scale)):
+                if ours.shape != theirs.shape:
+                    raise ValueError(f"ImageNet file holds {tuple(theirs.shape)} where {tuple(ours.shape)} belongs")
+                ours.copy_(theirs)
 
 
 class InvertedResidual(nn.Module):
@@ -29,14 +50,14 @@ class InvertedResidual(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, expansion: int, kernel: int, stride: int):
         super().__init__()
         wide = channels_in * expansion
-        layers = [*conv_bn(channels_in, wide, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
-        layers += [*conv_bn(wide, wide, kernel, stride, groups=wide), nn.ReLU6(inplace=True)]
-        layers += conv_bn(wide, channels_out, 1)
-        self.layers = nn.Sequential(*layers)
+        self.expand = FrozenConv(channels_in, wide, 1) if expansion > 1 else None
+        self.depthwise = FrozenConv(wide, wide, kernel, stride, groups=wide)
+        self.project = FrozenConv(wide, channels_out, 1)
         self.adds_input = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.layers(x)
+        wide = x if self.expand is None else relu6(self.expand(x))
+        out = self.project(relu6(self.depthwise(wide)))
         return x + out if self.adds_input else out
 
 
@@ -47,7 +68,7 @@ class Lite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*conv_bn(3, 32, 3, 2), nn.ReLU6(inplace=True))
+        self.stem = FrozenConv(3, 32, 3, 2)
         self.blocks = nn.ModuleList()
         width = 32
         for expansion, kernel, stride, channels, repeats in STAGES:
@@ -59,7 +80,7 @@ class Lite0(nn.Module):
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        maps, x = {}, self.stem(images)
+        maps, x = {}, relu6(self.stem(images))
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in (2, 4, 10):  # the last block at strides 4, 8 and 16
@@ -80,20 +101,16 @@ class Lite0(nn.Module):
             )
         path = next((Path(package.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
         theirs = torch.load(path, map_location="cpu", weights_only=True)
-        ours = self.state_dict()
-        ours.update({name: theirs[their_name] for name, their_name in _imagenet_names(self).items()})
-        self.load_state_dict(ours)
+        for layer, conv, bn in _imagenet_names(self):
+            norm = (theirs[f"{bn}.{leaf}"] for leaf in ("weight", "bias", "running_mean", "running_var"))
+            layer.load_pair(theirs[f"{conv}.weight"], *norm)
 
 
-def _imagenet_names(net: Lite0) -> dict[str, str]:
-    """Our key -> the key of the ImageNet file, for every tensor of the stem and the blocks."""
-    names = {"stem.0.weight": "_conv_stem.weight"}
-    bn_leaves = ("weight", "bias", "running_mean", "running_var")
-    names |= {f"stem.1.{leaf}": f"_bn0.{leaf}" for leaf in bn_leaves}
+def _imagenet_names(net: Lite0) -> Iterator[tuple[FrozenConv, str, str]]:
+    """Each of our layers with the ImageNet file's names for its convolution and its batch norm."""
+    yield net.stem, "_conv_stem", "_bn0"
     for i, block in enumerate(net.blocks):
-        convs = [j for j, layer in enumerate(block.layers) if isinstance(layer, nn.Conv2d)]
-        pairs = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))[-len(convs) :]
-        for j, (conv, bn) in zip(convs, pairs, strict=True):
-            names[f"blocks.{i}.layers.{j}.weight"] = f"_blocks.{i}.{conv}.weight"
-            names |= {f"blocks.{i}.layers.{j + 1}.{leaf}": f"_blocks.{i}.{bn}.{leaf}" for leaf in bn_leaves}
-    return names
+        if block.expand is not None:
+            yield block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0"
+        yield block.depthwise, f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1"
+        yield block.project, f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2"

@@ -49,8 +49,13 @@ class BlendMask(nn.Module):
         self.attention = AttentionLayer(config)
         self.basis_module = BasisModule(config, channels)
         self.semantic = SemanticHead(config, channels[config.basis_inputs[0]]) if config.seg_head else None
-        self.register_buffer("mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+        self.restore_statistics()
+
+    def restore_statistics(self) -> None:
+        """The pixels' mean and deviation, from the config: no checkpoint holds them, so a model that was laid out on
+        the meta device asks for them once its weights are in place."""
+        for name, values in (("mean", self.config.pixel_mean), ("std", self.config.pixel_std)):
+            self.register_buffer(name, torch.tensor(values, device=self.attention.weight.device).view(3, 1, 1), False)
 
     def forward(self, images: Tensor) -> Output:
         """images (B,3,H,W) from `normalise`, H and W multiples of 32."""
@@ -66,12 +71,13 @@ class BlendMask(nn.Module):
         return Output(maps, self.basis_module(maps), dense)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """(3,h,w) or (B,3,h,w) in 0..255, in the config's pixel order -> (B,3,H,W) for the network.
+        """(3,h,w) or (B,3,h,w) RGB in 0..255 -> (B,3,H,W) for the network, in the config's pixel order.
 
         Mean and deviation first, THEN zeros right and bottom up to multiples of 32: padding first would put a dark
         frame, not the mean colour, beside the image.
         """
         image = image if image.dim() == 4 else image[None]
+        image = image.flip(1) if self.config.pixel_order == "BGR" else image
         image = (image.float() - self.mean) / self.std
         height, width = image.shape[-2:]
         return nn.functional.pad(image, (0, -width % 32, 0, -height % 32))

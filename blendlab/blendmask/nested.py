@@ -6,10 +6,11 @@ what one more can add, and so on; a slider over K then moves along one model ins
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ..blender import Blender
+from ..steps import blend, interpolate, softmax
 from .config import Config
 
 
@@ -37,6 +38,13 @@ def sizes(config: Config, K: int | None, M: int | None, R: int | None) -> tuple[
     return K, M, R
 
 
-def blender(K: int, R: int, **options: object) -> Blender:
-    """The blender for K bases: softmax over K, or at K = 1, where softmax is inert, the paper's sigmoid * sigmoid."""
-    return Blender(R, normalizer="product" if K == 1 else "softmax", **options)
+def blend_regions(regions: Tensor, attention: Tensor, R: int) -> Tensor:
+    """Mask logits (N,R,R) from bases already cropped (N,K,R,R): what the Blender does after RoIAlign.
+
+    In training many locations share one object's box, which is then pooled once.
+    """
+    upsampled = interpolate(attention, R)  # (N,K,R,R)
+    if regions.shape[1] > 1:
+        return blend(regions, softmax(upsampled))
+    a, r = upsampled[:, 0], regions[:, 0]
+    return -torch.stack([-a, -r, -a - r]).logsumexp(0)

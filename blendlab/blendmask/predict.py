@@ -1,4 +1,4 @@
-"""An image in, masks out: resize, network, proposals, blend, paste. Each stage is a function that can be called alone."""
+"""An image in, masks out: resize, network, proposals, blend, paste. Each stage can be called alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..blender import BlendTrace
+from ..blender import Blender, BlendTrace
 from ..paste import paste_masks
-from .nested import blender, read, sizes
+from .nested import read, sizes
 from .postprocess import Proposals, propose
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def to_rgb(image: np.ndarray | Image.Image) -> Image.Image:
 
 
 def resize(picture: Image.Image, short_side: int, long_side: int) -> Image.Image:
-    """The short side to `short_side`, unless the long one would pass `long_side`; PIL's antialiased bilinear, as upstream."""
+    """The short side to `short_side` unless the long one would pass `long_side`; antialiased bilinear, as upstream."""
     width, height = picture.size
     scale = min(short_side / min(width, height), long_side / max(width, height))
     size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
@@ -94,8 +94,6 @@ def resize(picture: Image.Image, short_side: int, long_side: int) -> Image.Image
 def run(model: BlendMask, picture: Image.Image) -> Output:
     """The network on one already resized RGB picture."""
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # (3,h,w)
-    if model.config.pixel_order == "BGR":
-        pixels = pixels.flip(0)
     return model(model.normalise(pixels.to(model.mean.device)))
 
 
@@ -109,7 +107,7 @@ def finish(
     M: int,
     R: int,
 ) -> Detections:
-    """Blend the proposals' masks and paste them into the image; sizes are (width, height), network's without padding."""
+    """Blend the proposals' masks, paste them into the image. Sizes are (width, height), the network's without padding."""
     scale = np.array(network_size) / np.array(image_size)  # per axis: rounding makes them differ a little
     per_axis = torch.tensor([*scale, *scale], dtype=torch.float32, device=proposals.boxes.device)
     limit = torch.tensor([*network_size, *network_size], dtype=torch.float32, device=proposals.boxes.device)
@@ -133,3 +131,8 @@ def finish(
         scale=float(scale[0]),
         categories=model.config.categories,
     )
+
+
+def blender(K: int, R: int, **options: object) -> Blender:
+    """The blender for K bases: softmax over K, or at K = 1, where softmax is inert, the paper's sigmoid * sigmoid."""
+    return Blender(R, normalizer="product" if K == 1 else "softmax", **options)

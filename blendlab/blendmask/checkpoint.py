@@ -1,0 +1,106 @@
+"""Files: a training run's whole state, and weights alone to ship. Neither can run code when it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from .config import Config
+from .model import BlendMask
+
+
+def save_state(state: dict, path: str | Path) -> None:
+    """Write a training run's state. The file appears whole or not at all, whenever the process is killed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def load_state(path: str | Path) -> dict:
+    """Read what `save_state` wrote; ValueError for a file that is missing, cut short or something else."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"checkpoint {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several types for a damaged file, by where the damage is
+        raise ValueError(f"checkpoint {path} cannot be read: cut short, or not a checkpoint ({error})") from error
+    missing = {"config", "settings", "steps", "model", "averaged", "optimiser"} - set(
+        state if isinstance(state, dict) else ()
+    )
+    if missing:
+        raise ValueError(f"checkpoint {path} is not of a training run: it lacks {sorted(missing)}")
+    return state
+
+
+def save_weights(model: BlendMask, path: str | Path) -> None:
+    """Write the weights alone, in half precision, with the config beside them: a safetensors file to ship."""
+    tensors = {
+        name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+        if not name.endswith("num_batches_tracked") and not name.startswith("semantic.")
+    }
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    safetensors.torch.save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
+    os.replace(part, path)
+
+
+def load_weights(path: str | Path) -> BlendMask:
+    """The model of a file from `save_weights`, in float32 and eval mode; ValueError where the file is not one."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"weights {path} do not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(f"weights {path} cannot be read: cut short, or not a safetensors file ({error})") from error
+    if "config" not in metadata:
+        raise ValueError(f"weights {path} carry no config; expected a file from save_weights")
+    return assemble(Config.from_dict(json.loads(metadata["config"])), tensors, f"weights {path}")
+
+
+def load_model(path: str | Path) -> BlendMask:
+    """The model to look at, from either kind of file: the averaged weights of a run, or shipped weights."""
+    if Path(path).suffix == ".safetensors":
+        return load_weights(path)
+    state = load_state(path)
+    return assemble(Config.from_dict(state["config"]), state["averaged"], f"checkpoint {path}")
+
+
+def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> BlendMask:
+    """A model in eval mode from its config and tensors; ValueError that names what is missing, extra or misshapen."""
+    with torch.device("meta"):  # no time spent on initial values that are overwritten
+        model = BlendMask(config)
+    if not any(name.startswith("semantic.") for name in tensors):
+        model.semantic = None
+    wanted = model.state_dict()
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    for name in wanted:
+        if name.endswith("num_batches_tracked"):
+            tensors.setdefault(name, torch.zeros((), dtype=torch.long))
+    missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    misshapen = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in tensors and tensors[name].shape != wanted[name].shape
+    ]
+    if missing or extra or misshapen:
+        raise ValueError(
+            f"{what}: missing {missing or 'nothing'}; not expected {extra or 'nothing'}; {misshapen or ''}"
+        )
+    model.load_state_dict(tensors, assign=True)
+    model.restore_statistics()
+    return model.eval().requires_grad_(False)

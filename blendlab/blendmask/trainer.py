@@ -1,0 +1,202 @@
+"""One training step after another: batch, losses, AdamW, averaged weights; and all of its state in one file.
+
+Nothing is drawn from a global random state: sample numbers, nested sizes and subsets follow from seed, step and rank,
+so a resumed run goes on with the same numbers as one that never stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .config import Config
+from .data import Source, batch
+from .losses import losses
+from .model import BlendMask
+from .targets import Truth
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train. Lengths are budgets: whichever is used up first ends the run; at least one must be given.
+
+    steps; seconds of wall clock; cpu_seconds of this process, all threads together.
+    rate: AdamW's. backbone_rate: the backbone's share of it (less where it is pretrained). warmup: steps from 0.
+    falling: the last share of the budget, over which the rate falls to 0.
+    average: decay of the averaged weights, those that are evaluated and shipped.
+    clip: the largest norm of the gradient. mask_limit: positives that the mask loss looks at.
+    full, random: in each step masks are blended at the config's own K, M, R (where `full`) and at `random` random ones.
+    sides: R drawn for training. autocast: "bfloat16" for a GPU, or a CPU that multiplies it natively.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    batch: int = 8
+    rate: float = 2e-3
+    backbone_rate: float = 0.2
+    decay: float = 0.01
+    warmup: int = 50
+    falling: float = 0.25
+    average: float = 0.998
+    clip: float = 5.0
+    mask_limit: int = 128
+    full: bool = True
+    draw_bases: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    attention_rate: float = 1.0
+    random: int = 1
+    sides: tuple[int, ...] = (14, 28, 56)
+    autocast: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if all(budget is None for budget in (self.steps, self.seconds, self.cpu_seconds)):
+            raise ValueError("no budget: give at least one of steps, seconds, cpu_seconds")
+        if self.autocast not in ("", "bfloat16"):
+            raise ValueError(f"autocast is {self.autocast!r}; expected '' or 'bfloat16'")
+
+
+class Losses(nn.Module):
+    """Network and losses in one forward pass, which is what DistributedDataParallel must wrap."""
+
+    def __init__(self, model: BlendMask, settings: Settings):
+        super().__init__()
+        self.model, self.settings = model, settings
+
+    def forward(
+        self, images: Tensor, truths: list[Truth], sizes: list, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.settings.autocast == "bfloat16"):
+            output = self.model(images)
+        return losses(self.model, output, truths, sizes, self.settings.mask_limit, generator)
+
+
+class Trainer:
+    """A model in training. `step()` makes one step and returns its losses; `averaged` is the model to look at."""
+
+    def __init__(self, model: BlendMask, source: Source, settings: Settings):
+        if tuple(source.categories) != tuple(model.config.categories):
+            raise ValueError(f"data has categories {source.categories}; the model has {model.config.categories}")
+        self.model, self.source, self.settings = model, source, settings
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        backbone = list(model.backbone.parameters())
+        attention = list(model.attention.parameters())
+        names = {id(p) for p in backbone + attention}
+        rest = [p for p in model.parameters() if id(p) not in names]
+        groups = [
+            {"params": backbone, "share": settings.backbone_rate},
+            {"params": attention, "share": settings.attention_rate},
+            {"params": rest, "share": 1.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, settings.rate, weight_decay=settings.decay)
+        self.losses: nn.Module = Losses(model, settings)
+        self.rank, self.processes = 0, 1
+        if dist.is_available() and dist.is_initialized():
+            self.rank, self.processes = dist.get_rank(), dist.get_world_size()
+            self.losses = DistributedDataParallel(self.losses)
+        self.steps, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock spent, over all resumed parts of the run."""
+        return self._seconds + time.perf_counter() - self._started
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of this process, all threads, over all resumed parts of the run."""
+        return self._cpu_seconds + time.process_time() - self._cpu_started
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is used up; the run is over at 1."""
+        spent = (self.steps, self.seconds, self.cpu_seconds)
+        budgets = (self.settings.steps, self.settings.seconds, self.settings.cpu_seconds)
+        share = max(s / max(b, 1e-9) for s, b in zip(spent, budgets, strict=True) if b is not None)
+        if self.processes > 1:  # clocks differ; all processes must stop at one step
+            shared = torch.tensor(share, dtype=torch.float64, device=self.model.mean.device)
+            dist.broadcast(shared, 0)
+            share = float(shared)
+        return min(share, 1.0)
+
+    def step(self) -> dict[str, float]:
+        """One step of the optimiser; returns the losses by name, and the rate."""
+        settings = self.settings
+        generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.steps) * 4096 + self.rank)
+        first = (self.steps * self.processes + self.rank) * settings.batch
+        images, truths = batch(self.model, [self.source.sample(first + i) for i in range(settings.batch)])
+        rate = self._set_rate()
+        self.model.train()
+        found = self.losses(images, truths, self._sizes(generator), generator)
+        total = sum(found.values())
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        if not torch.isfinite(norm):
+            values = {name: float(value.detach()) for name, value in found.items()}
+            raise FloatingPointError(f"step {self.steps}: the gradient is not finite; losses {values}, rate {rate:g}")
+        self.optimiser.step()
+        self.steps += 1
+        self._average()
+        return {name: float(value.detach()) for name, value in found.items()} | {"rate": rate}
+
+    def _set_rate(self) -> float:
+        left = (1 - self.progress) / self.settings.falling if self.settings.falling else 1.0
+        rate = self.settings.rate * min(1.0, left, (self.steps + 1) / self.settings.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        return rate
+
+    def _sizes(self, generator: torch.Generator) -> list[tuple[int, int, int]]:
+        """The (K, M, R) of this step: the config's own, and random ones where the model is nested."""
+        config: Config = self.model.config
+        own = (config.bases, config.attention_side, config.output_side)
+        if not config.nested:
+            return [own]
+
+        def draw(choices: tuple[int, ...] | range) -> int:
+            return choices[int(torch.randint(len(choices), (), generator=generator))]
+
+        settings_bases = [k for k in self.settings.draw_bases if k <= config.bases]
+        M = [m for m in (1, 2, 4, 7, 14) if m <= config.attention_side]
+        sizes = [(draw(settings_bases), draw(M), draw(self.settings.sides)) for _ in range(self.settings.random)]
+        return [(*own[:2], draw(self.settings.sides)), *sizes] if self.settings.full else sizes
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Averaged weights follow quickly at first, when there is little to average."""
+        decay = min(self.settings.average, (1 + self.steps) / (10 + self.steps))
+        for mean, now in zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+
+    def state(self) -> dict:
+        """Everything that a resumed run needs, as tensors and plain values."""
+        return {
+            "config": self.model.config.to_dict(),
+            "settings": dataclasses.asdict(self.settings),
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Go on from `state`; ValueError where it is of another model."""
+        if Config.from_dict(state["config"]) != self.model.config:
+            raise ValueError("the checkpoint's config differs from the model's")
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self._seconds, self._cpu_seconds = state["steps"], state["seconds"], state["cpu_seconds"]
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
