@@ -7,12 +7,15 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
+from ..pictures.coco import CocoPictures
 from ..pictures.picture import Picture
 from ..pictures.scenes import CATEGORIES, scene_arrays
 from .model import BlendMask
+from .predict import resize
 from .targets import Truth
 
 
@@ -48,6 +51,38 @@ class Scenes:
     def sample(self, index: int) -> Sample:
         image, masks, boxes, classes = scene_arrays(self.seed + index, "train", **self.options)
         return Sample(from_numpy(image), Truth(*map(torch.from_numpy, (boxes, classes, masks))))
+
+
+class Folder:
+    """Annotated pictures in a new random order each time round, half of them mirrored, at a network's image size."""
+
+    def __init__(self, pictures: CocoPictures, seed: int = 0, short_side: int = 128, long_side: int = 512):
+        self.pictures, self.seed, self.sides = pictures, seed, (short_side, long_side)
+        self.categories = tuple(pictures.categories)
+
+    def sample(self, index: int) -> Sample:
+        turn, place = divmod(index, len(self.pictures))
+        order = np.random.default_rng((self.seed, turn)).permutation(len(self.pictures))
+        picture = self.pictures[int(order[place])]
+        image = resize(Image.fromarray(picture.image), *self.sides)
+        size = (image.size[1], image.size[0])
+        masks = torch.from_numpy(picture.masks)[None].float()  # (1,n,h,w)
+        masks = interpolate(masks, size, mode="nearest-exact")[0] >= 0.5 if len(picture) else torch.zeros(0, *size) > 0
+        scale = np.array([*image.size, *image.size]) / np.array([*picture.size[::-1], *picture.size[::-1]])
+        truth = truth_of(picture, self.categories)
+        truth = Truth(truth.boxes * torch.from_numpy(scale).float(), truth.labels, masks)
+        pixels = from_numpy(np.asarray(image))
+        if np.random.default_rng((self.seed, turn, place)).random() < 0.5:
+            pixels, truth = mirror(pixels, truth)
+        return Sample(pixels, truth)
+
+
+def mirror(image: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
+    """Left and right exchanged."""
+    x1, y1, x2, y2 = truth.boxes.unbind(1)
+    width = image.shape[2]
+    boxes = torch.stack([width - x2, y1, width - x1, y2], 1)
+    return image.flip(2), Truth(boxes, truth.labels, truth.masks.flip(2))
 
 
 def truth_of(picture: Picture, categories: tuple[str, ...]) -> Truth:

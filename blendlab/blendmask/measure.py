@@ -1,4 +1,4 @@
-"""Masks judged apart from the detector: boxes are given, and the attention is an instance's own, another's, or the mean.
+"""Masks judged apart from the detector: boxes are given; the attention is the own, another instance's, or the mean.
 
 The swap answers what attention is for. Two overlapping instances share much of one crop; where another's attention
 serves as well as the own, the bases alone tell them apart, and the attention is a template.

@@ -107,7 +107,7 @@ def finish(
     M: int,
     R: int,
 ) -> Detections:
-    """Blend the proposals' masks, paste them into the image. Sizes are (width, height), the network's without padding."""
+    """Blend the proposals' masks and paste them. Sizes are (width, height), the network's without padding."""
     scale = np.array(network_size) / np.array(image_size)  # per axis: rounding makes them differ a little
     per_axis = torch.tensor([*scale, *scale], dtype=torch.float32, device=proposals.boxes.device)
     limit = torch.tensor([*network_size, *network_size], dtype=torch.float32, device=proposals.boxes.device)

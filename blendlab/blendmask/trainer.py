@@ -31,8 +31,11 @@ class Settings:
     falling: the last share of the budget, over which the rate falls to 0.
     average: decay of the averaged weights, those that are evaluated and shipped.
     clip: the largest norm of the gradient. mask_limit: positives that the mask loss looks at.
-    full, random: in each step masks are blended at the config's own K, M, R (where `full`) and at `random` random ones.
-    sides: R drawn for training. autocast: "bfloat16" for a GPU, or a CPU that multiplies it natively.
+    full, random: in each step masks are blended at the config's own K and M (where `full`) and at `random` random ones,
+        K out of `draw_bases`; R is always drawn out of `sides`.
+    attention_rate: the attention layer's share of the rate.
+    autocast: "" or "bfloat16" (for a GPU; on CPUs without AMX it is slower).
+    count, overlap: of composed scenes, see `pictures.scenes.scene_arrays`.
     """
 
     steps: int | None = None
@@ -53,13 +56,22 @@ class Settings:
     random: int = 1
     sides: tuple[int, ...] = (14, 28, 56)
     autocast: str = ""
+    count: tuple[int, int] = (3, 7)
+    overlap: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
         if all(budget is None for budget in (self.steps, self.seconds, self.cpu_seconds)):
             raise ValueError("no budget: give at least one of steps, seconds, cpu_seconds")
+        if not self.draw_bases or not self.sides or self.batch < 1:
+            raise ValueError(f"batch {self.batch}, draw_bases {self.draw_bases}, sides {self.sides}: none may be empty")
         if self.autocast not in ("", "bfloat16"):
             raise ValueError(f"autocast is {self.autocast!r}; expected '' or 'bfloat16'")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Settings:
+        """The inverse of `dataclasses.asdict`, after a file has turned tuples into lists."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 class Losses(nn.Module):
