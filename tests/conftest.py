@@ -1,0 +1,26 @@
+"""Every test starts from one seed; hypothesis draws the same examples each time, and no test is judged by a clock."""
+
+import random
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+hypothesis.settings.register_profile("blendlab", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("blendlab")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (for libraries that still draw from the global generator)
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        skip = pytest.mark.skip(reason="needs a CUDA device, and torch sees none here")
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(skip)
