@@ -1,0 +1,169 @@
+"""Compare blendlab's BlendMask with what the authors' own code computed from the same weights and image.
+
+python tests/parity.py --manifest M.json --expected E.npz --size H W --seed S [--depth 50|101] [--threshold T]
+
+Prints one line for each figure with its limit, and exits with 1 where one is beyond it. The weights are those of
+parity_weights.py, made from the manifest's names and shapes; tests/data/adelaidet_parity/README.md says what E holds.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+DATA = Path(__file__).parent / "data" / "adelaidet_parity"
+sys.path.insert(0, str(DATA))
+
+import parity_weights  # noqa: E402 - found only after the line above
+
+from blendlab.blendmask.adelaidet import from_adelaidet  # noqa: E402
+from blendlab.blendmask.model import BlendMask  # noqa: E402
+from blendlab.blendmask.postprocess import propose  # noqa: E402
+from blendlab.blendmask.predict import blender, finish  # noqa: E402
+from blendlab.paste import paste_masks  # noqa: E402
+
+
+class Report:
+    """Figures against their limits."""
+
+    def __init__(self):
+        self.failed = []
+
+    def most(self, name, value, limit):
+        self._line(name, value, "<=", limit, value <= limit)
+
+    def least(self, name, value, limit):
+        self._line(name, value, ">=", limit, value >= limit)
+
+    def _line(self, name, value, sign, limit, good):
+        print(f"{'ok  ' if good else 'FAIL'}  {name:<34} {value:<12.6g} {sign} {limit:g}")
+        if not good:
+            self.failed.append(name)
+
+
+def ratio(ours, expected):
+    """The norm of the difference over the norm of what is expected."""
+    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
+    if ours.shape != expected.shape:
+        return float("inf")
+    return float(np.linalg.norm(ours - expected) / max(np.linalg.norm(expected), 1e-12))
+
+
+@torch.inference_mode()
+def compare(model: BlendMask, expected: dict, size: tuple[int, int], seed: int, threshold: float) -> Report:
+    """Every row of the README: features, bases, candidates, detections, given boxes, final masks."""
+    report = Report()
+    pixels = torch.from_numpy(parity_weights.image(*size, seed=seed)).flip(0)  # BGR as made; the model takes RGB
+    output = model(model.normalise(pixels))
+    for name in ("p5", "p6", "p7"):
+        report.most(name, ratio(output.maps[name][0], expected[name]), 1e-4)
+    for name in ("p3", "p4"):
+        report.most(f"{name}_mean", ratio(output.maps[name][0].mean((1, 2)), expected[f"{name}_mean"]), 1e-4)
+    report.most("bases", ratio(output.bases[0], expected["bases"]), 1e-4)
+    given_boxes(report, model, output, expected)
+
+    proposals = propose(output.dense, 0, model.config, threshold)
+    wrong = np.abs(np.array(proposals.candidates) - expected["candidates_per_level"]).sum()
+    report.most("candidates_per_level, wrong", float(wrong), 0)
+    report.most("detections, difference in number", abs(len(proposals.boxes) - len(expected["boxes"])), 0)
+    height, width = size
+    R = model.config.output_side
+    found = finish(model, output, proposals, (width, height), (width, height), model.config.bases, 14, R)
+    detections(report, model, output, proposals, found, expected)
+    return report
+
+
+def given_boxes(report, model, output, expected):
+    """Two boxes given by hand, with the attention at P3 (y=1, x=2) and P5 (y=3, x=4)."""
+    width3 = output.maps["p3"].shape[3]
+    start5 = int((output.dense.level < 2).sum())
+    location = torch.tensor([1 * width3 + 2, start5 + 3 * output.maps["p5"].shape[3] + 4])
+    attention = model.attention_at(output.dense, torch.zeros(2, dtype=torch.long), location)
+    report.most("given_attentions", ratio(attention.flatten(1), expected["given_attentions"]), 1e-4)
+    trace = blender(model.config.bases, 56)(output.bases, attention, torch.from_numpy(expected["given_boxes"]))
+    difference = np.abs(trace.probabilities.numpy() - expected["given_mask_probs"]).max()
+    report.most("given_mask_probs, largest", float(difference), 1e-3)
+
+
+def partners(ours, ours_labels, ours_scores, expected, expected_labels, expected_scores):
+    """Pairs (ours, expected) of one class, box within 0.1 px, score within 1e-4: order may differ where scores tie."""
+    pairs = []
+    for i, box in enumerate(expected):
+        gap = np.abs(np.asarray(ours) - box).max(1)
+        gap[np.asarray(ours_labels) != expected_labels[i]] = np.inf
+        j = int(gap.argmin())
+        if gap[j] <= 0.1 and abs(float(ours_scores[j]) - expected_scores[i]) <= 1e-4:
+            pairs.append((j, i))
+    return pairs
+
+
+def detections(report, model, output, proposals, found, expected):
+    """Detections as the network made them, then as they lie in the image; all but one must have a partner."""
+    attention = model.attention_at(output.dense, torch.zeros_like(proposals.location), proposals.location).flatten(1)
+    e_boxes, e_scores, e_labels = expected["boxes"], expected["scores"], expected["classes"]
+    pairs = partners(proposals.boxes, proposals.labels, proposals.scores, e_boxes, e_labels, e_scores)
+    report.most("detections without a partner", len(e_boxes) - len(pairs), 1)
+    ours, theirs = map(list, zip(*pairs, strict=True))
+    report.most(
+        "boxes, largest difference in px", float(np.abs(proposals.boxes[ours].numpy() - e_boxes[theirs]).max()), 0.1
+    )
+    report.most(
+        "scores, largest difference", float(np.abs(proposals.scores[ours].numpy() - e_scores[theirs]).max()), 1e-4
+    )
+    levels = output.dense.level[proposals.location[ours]].numpy()
+    report.most("levels, wrong", int((levels != expected["levels"][theirs]).sum()), 0)
+    worst = max(ratio(attention[j], expected["attentions"][i]) for j, i in pairs)
+    report.most("attentions, largest ratio", worst, 1e-4)
+
+    pairs = partners(found.trace.inputs.boxes[:, 1:], found.labels, found.scores, e_boxes, e_labels, e_scores)
+    report.most("masks without a partner", len(e_boxes) - len(pairs), 1)
+    worst = max(np.abs(found.trace.probabilities[j].numpy() - expected["mask_probs"][i]).max() for j, i in pairs)
+    report.most("mask_probs, largest difference", float(worst), 1e-3)
+
+    e_boxes, e_scores, e_labels = expected["final_boxes"], expected["final_scores"], expected["final_classes"]
+    pairs = partners(found.boxes, found.labels, found.scores, e_boxes, e_labels, e_scores)
+    report.most("final detections without a partner", len(e_boxes) - len(pairs), 1)
+    masks = np.unpackbits(expected["final_masks_packed"], axis=2)[:, :, : found.masks.shape[2]].astype(bool)
+    sure = ~ties(expected, found.masks.shape[1:])
+    ious = [mask_iou(found.masks[j].numpy() & sure[i], masks[i] & sure[i]) for j, i in pairs]
+    report.least("final masks, smallest IoU", min(ious), 0.995)
+
+
+def ties(expected, size):
+    """(N,H,W) pixels whose expected probability is one half to within a float's last bits.
+
+    Where a box leaves the base map its samples are logit 0, probability one half exactly, and the last bit of the box's
+    coordinates decides whether its interpolation rounds to 0.5 or to 0.49999997: a toss on any other processor.
+    """
+    boxes, clipped = torch.from_numpy(expected["boxes"]), torch.from_numpy(expected["final_boxes"])
+    inside = ((boxes.clamp(min=0)[:, None] - clipped[None]).abs().amax(2).argmin(0)).numpy()  # final -> raw
+    pasted = paste_masks(torch.from_numpy(expected["mask_probs"][inside]), clipped, tuple(size))
+    return ((pasted - 0.5).abs() < 1e-6).numpy()
+
+
+def mask_iou(a, b):
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 1.0
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--expected", type=Path, required=True)
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--depth", type=int, choices=(50, 101), default=50)
+    parser.add_argument("--threshold", type=float, default=0.05)
+    options = parser.parse_args(arguments)
+    model = from_adelaidet(parity_weights.checkpoint(options.manifest), options.depth)
+    with np.load(options.expected) as file:
+        expected = dict(file)
+    report = compare(model, expected, tuple(options.size), options.seed, options.threshold)
+    print(f"{len(report.failed)} beyond tolerance")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
