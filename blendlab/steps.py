@@ -101,62 +101,73 @@ def full_precision(tensor: Tensor) -> AbstractContextManager:
 
 # What follows has no checks: roi_align, interpolate and Blender make them first.
 
+LARGEST_ADAPTIVE_SIDE = 8192  # map pixels: its samples take some 2 GB; a photograph's side is about 300 at stride 4
+
 
 def crop(features: Tensor, rois: Tensor, R: int, scale: float, ratio: int, aligned: bool) -> Tensor:
     """RoIAlign of checked `rois` (N,5) -> (N,K,R,R) in the working dtype."""
     features = features.to(working_dtype(features))
     corners = rois.detach().to(features.dtype)[:, 1:] * scale  # (N,4) in map pixels
     start, end = (corners - 0.5 if aligned else corners).view(-1, 2, 2).unbind(1)  # (N,2) each: x, y
-    if not aligned:
-        end = torch.maximum(end, start + 1)
-    if ratio > 0 and len(features) == 1:
-        return _sample(features, start, end, R, ratio, ratio)
+    size = end - start if aligned else (end - start).clamp(min=1)
+    if len(rois) == 0 or (ratio > 0 and len(features) == 1):
+        return _sample(features[:1], start, size, R, max(ratio, 1), max(ratio, 1))
     # Boxes of one image that take the same number of samples a bin go together.
-    samples = ((end - start) / R).ceil() if ratio <= 0 else torch.full_like(start, ratio)  # (N,2)
+    samples = (size / R).ceil() if ratio <= 0 else torch.full_like(size, ratio)  # (N,2)
+    if ratio <= 0 and size.max() > LARGEST_ADAPTIVE_SIDE:
+        raise ValueError(
+            f"boxes must be at most {LARGEST_ADAPTIVE_SIDE} map pixels a side where sampling_ratio is 0 or less;"
+            f" got one of {size.max():g}: give a positive sampling_ratio"
+        )
     keys = torch.cat((rois[:, :1], samples), 1).long()  # (N,3): image, samples along x, along y
-    regions = features.new_zeros(len(rois), features.shape[1], R, R)
-    for key in keys.unique(dim=0):
-        image, rx, ry = key.tolist()
-        if rx and ry:  # an empty side takes no sample: zeros
-            mine = (keys == key).all(1).nonzero().squeeze(1)  # (n,)
-            part = _sample(features[image : image + 1], start[mine], end[mine], R, rx, ry)
-            regions = regions.index_copy(0, mine, part)
-    return regions
+    keys, group = keys.unique(dim=0, return_inverse=True)
+    members, parts = [], []
+    for g, (image, rx, ry) in enumerate(keys.tolist()):
+        mine = (group == g).nonzero().squeeze(1)  # (n,)
+        members.append(mine)
+        if rx and ry:
+            parts.append(_sample(features[image : image + 1], start[mine], size[mine], R, rx, ry))
+        else:  # an empty side takes no sample: zeros
+            parts.append(features.new_zeros(len(mine), features.shape[1], R, R))
+    return torch.cat(parts)[torch.cat(members).argsort()]
 
 
-def _sample(features: Tensor, start: Tensor, end: Tensor, R: int, rx: int, ry: int) -> Tensor:
-    """From one map (1,K,H,W), the mean of rx x ry bilinear samples in each of R x R bins, start to end (N,2)."""
+def _sample(features: Tensor, start: Tensor, size: Tensor, R: int, rx: int, ry: int) -> Tensor:
+    """From one map (1,K,H,W), the mean of rx x ry bilinear samples in each of R x R bins; start, size (N,2)."""
     (_, K, H, W), N = features.shape, len(start)
     if rx == ry:  # both axes in one pass: for a single box the time goes to calling operators
-        x, y = _along(start, end, R * rx, (W, H)).unbind(1)  # (N,R*rx), (N,R*ry)
+        x, y = _along(start, size, R * rx, (W, H)).unbind(1)  # (N,R*rx), (N,R*ry)
     else:
-        x = _along(start[:, :1], end[:, :1], R * rx, (W,)).squeeze(1)
-        y = _along(start[:, 1:], end[:, 1:], R * ry, (H,)).squeeze(1)
+        x = _along(start[:, :1], size[:, :1], R * rx, (W,)).squeeze(1)
+        y = _along(start[:, 1:], size[:, 1:], R * ry, (H,)).squeeze(1)
     grid = torch.stack((x[:, None].expand(-1, R * ry, -1), y[:, :, None].expand(-1, -1, R * rx)), -1)
     grid = grid.view(1, N * R * ry, R * rx, 2)  # all boxes below one another: one call, and the map is not repeated
-    samples = F.grid_sample(features, grid, "bilinear", "zeros", align_corners=False).view(K, N, R * ry, R * rx)
-    return (F.avg_pool2d(samples, (ry, rx)) if rx * ry > 1 else samples).transpose(0, 1)
+    samples = F.grid_sample(features, grid, "bilinear", "zeros", align_corners=False)
+    if rx * ry > 1:
+        samples = F.avg_pool2d(samples.view(K * N, 1, R * ry, R * rx), (ry, rx))
+    return samples.view(K, N, R, R).transpose(0, 1)
 
 
-def _along(start: Tensor, end: Tensor, S: int, lengths: tuple[int, ...]) -> Tensor:
-    """Where S samples between start and end (N,A) fall along A axes of these lengths: (N,A,S) in grid_sample's units.
+def _along(start: Tensor, size: Tensor, S: int, lengths: tuple[int, ...]) -> Tensor:
+    """Where S samples of boxes start, size (N,A) fall along A axes of these lengths: (N,A,S) in grid_sample's units.
 
     A sample up to one cell outside the map is held at the edge; one farther out is sent where grid_sample reads 0.
     """
-    shares, first, last, origin, unit = _axis_constants(S, lengths, start.dtype, start.device)
-    position = torch.lerp(start[..., None], end[..., None], shares)
+    steps, first, last, origin, unit = _axis_constants(S, lengths, start.dtype, start.device)
+    # this order of operations puts a sample meant for an outer limit exactly there: rounding would make it 0
+    position = torch.addcmul(start[..., None], (size / S)[..., None], steps)
     held = position.clamp(first, last)
     return torch.addcmul(origin, held, unit).masked_fill((position - held).abs() > 1, 9.0)
 
 
 @lru_cache(maxsize=256)
 def _axis_constants(S: int, lengths: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """The centres of S equal bins as shares of the whole; then, (A,1) each: the first cell, the last cell, and for
+    """The centres of S equal bins, in bins; then, (A,1) each: the first cell, the last cell, and for
     grid_sample, to whom a map reaches from -1 to 1, where cell 0 lies and how long a cell is."""
     with torch.inference_mode(False):  # cached, so it must serve training after it served inference
         length = torch.tensor(lengths, dtype=dtype, device=device)[:, None]
-        shares = (torch.arange(S, dtype=dtype, device=device) + 0.5) / S
-        return shares, torch.zeros_like(length), length - 1, 1 / length - 1, 2 / length
+        steps = torch.arange(S, dtype=dtype, device=device) + 0.5
+        return steps, torch.zeros_like(length), length - 1, 1 / length - 1, 2 / length
 
 
 def resize(attention: Tensor, R: int, mode: str, align_corners: bool) -> Tensor:
