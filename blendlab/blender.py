@@ -16,7 +16,7 @@ NORMALIZERS = ("softmax", "sigmoid", "tanh", "none", "product")
 BACKENDS = ("auto", "torch", "torchvision")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # compared by identity: tensors have no one truth value
 class BlenderInputs:
     """All that enters a blender.
 
@@ -67,7 +67,7 @@ class BlenderInputs:
         return f"BlenderInputs(B={B}, N={self.N}, K={self.K}, M={self.M}, H={H}, W={W})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # compared by identity: tensors have no one truth value
 class BlendTrace:
     """Every intermediate of one blend, by its name in the equations. Half-precision inputs are blended in float32.
 
@@ -124,7 +124,7 @@ class Blender:
     def __post_init__(self):
         object.__setattr__(self, "output_size", check.side("output_size", self.output_size))
         object.__setattr__(self, "spatial_scale", check.scale("spatial_scale", self.spatial_scale))
-        check.whole("sampling_ratio", self.sampling_ratio)
+        object.__setattr__(self, "sampling_ratio", check.whole("sampling_ratio", self.sampling_ratio))
         check.choice("pooling", self.pooling, ("align", "pool"))
         check.choice("interpolation", self.interpolation, ("bilinear", "nearest"))
         check.choice("normalizer", self.normalizer, NORMALIZERS)
@@ -193,6 +193,7 @@ class Blender:
         if self.order == "interpolate-first":
             a = upsampled[:, 0]
             return -torch.logsumexp(torch.stack((-a, -r, -a - r)), 0)
-        # 1/p - 1 = ((1 - s) + exp(-r)) / s, and s is a mean of sigmoids, so it is safe to take its logarithm
-        s = scores[:, 0]
+        # 1/p - 1 = ((1 - s) + exp(-r)) / s. s is a mean of sigmoids, and may have rounded to 0 or 1
+        limits = torch.finfo(scores.dtype)
+        s = scores[:, 0].clamp(limits.tiny, 1 - limits.eps)
         return s.log() - torch.logaddexp((-s).log1p(), -r)
