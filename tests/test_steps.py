@@ -130,16 +130,18 @@ def test_a_sample_counts_up_to_one_cell_outside_and_takes_the_edges_value(positi
         assert got == pytest.approx(expected, abs=1e-5), crop
 
 
-@pytest.mark.parametrize("R", [1, 2, 4, 8])
-@pytest.mark.parametrize("ratio", [1, 2])
-def test_samples_exactly_on_the_outer_limits_agree_with_torchvision(R, ratio):
-    """Powers of two leave nothing to rounding, so every sample that hits -1 or W exactly must be judged alike."""
-    features, span = double(1, 2, 8, 8), 2.0 * R * ratio
-    starts = torch.arange(-8, 12, 0.5, dtype=torch.float64)
-    boxes = torch.stack((starts, starts.flip(0), starts + span, starts.flip(0) + span), 1)
-    for aligned in (True, False):
-        mine, theirs = (f(features, [boxes], R, 1.0, ratio, aligned) for f in (roi_align, their_roi_align))
-        assert_close(mine, theirs, **F64)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("R", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("ratio", [1, 2, 0])
+def test_samples_exactly_on_the_outer_limits_agree_with_torchvision(R, ratio, dtype):
+    """Steps of half a pixel, one and two leave nothing to rounding: many samples hit -1 or W, and all must count."""
+    features, starts = torch.randn(1, 2, 8, 8, dtype=dtype), torch.arange(-8, 12, 0.5, dtype=dtype)
+    for step in (0.5, 1, 2):
+        span = step * R * max(ratio, 1)
+        boxes = torch.stack((starts, starts.flip(0), starts + span, starts.flip(0) + span), 1)
+        for aligned in (True, False):
+            mine, theirs = (f(features, [boxes], R, 1.0, ratio, aligned) for f in (roi_align, their_roi_align))
+            assert_close(mine, theirs, **(F64 if dtype == torch.float64 else F32))
 
 
 @pytest.mark.parametrize(("H", "W"), [(1, 1), (1, 6), (6, 1)])
@@ -171,8 +173,8 @@ def test_no_boxes(B, ratio):
     for boxes in forms:
         out = roi_align(features, boxes, 4, 0.25, ratio)
         assert out.shape == (0, 2, 4, 4) and out.dtype == torch.float64
-    (grad,) = torch.autograd.grad(out.sum() + 0 * features.sum(), features)
-    assert not grad.any()
+        (grad,) = torch.autograd.grad(out.sum(), features)  # still a part of the graph
+        assert not grad.any()
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 0])
@@ -193,6 +195,12 @@ def test_absurd_finite_boxes_give_finite_crops(size, dtype):
     box = torch.tensor([[1, -size, -size, size, size], [0, 0, 0, size, 1], [0, size, size, size, size]], dtype=dtype)
     for aligned in (True, False):
         assert roi_align(features, box, 4, 0.25, 1, aligned).isfinite().all()
+
+
+def test_adaptive_sampling_refuses_a_box_that_would_not_fit_in_memory():
+    for side in (1e6, 1e30):
+        with pytest.raises(ValueError, match=r"boxes.*8192 map pixels.*sampling_ratio.*got one of (1e\+06|1e\+30)"):
+            roi_align(torch.randn(1, 1, 4, 4), torch.tensor([[0.0, 0, side, 2]]), 7, 1.0, 0)
 
 
 def test_many_boxes():
