@@ -3,31 +3,36 @@
 One letter legend: N boxes, R side of a mask, H x W image.
 """
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import check
+from .steps import working_dtype
 
 
 def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Put each instance's probabilities (N,R,R) into its box (N,4), x1, y1, x2, y2 in image pixels -> (N,H,W).
 
-    image_size is (H, W). What a box has outside the image is dropped; outside its box a mask is 0. A pixel belongs to
+    image_size is (H, W). What a box has outside the image is dropped; a pixel whose centre is outside its box is 0. One belongs to
     the instance where the value is at least 0.5. Bilinear between the centres of the R x R bins; beyond the outermost
     centres values fade to 0, as in detectron2's paste (layers/mask_ops.py), the rule the authors' results use.
     An empty box pastes nothing. Raises ValueError or TypeError that names the argument.
     """
     check.square("probabilities", probabilities, "(N,R,R)")
     H, W = _image_size(image_size)
-    one_image = probabilities.new_empty(1, 1, 1, 1)
-    boxes = check.rois(boxes, one_image)[:, 1:]
+    boxes = _image_boxes(boxes, probabilities)
     if len(boxes) != len(probabilities):
         raise ValueError(f"probabilities and boxes must have one N; got {len(probabilities)} and {len(boxes)}")
     pasted = probabilities.new_zeros(len(boxes), H, W)
-    for mask, box, canvas in zip(probabilities, boxes, pasted, strict=True):
+    masks = probabilities.to(working_dtype(probabilities))  # half precision has too few digits for a coordinate
+    for mask, box, canvas in zip(masks, boxes, pasted, strict=True):
         x1, y1, x2, y2 = box.tolist()
-        left, top, right, bottom = max(int(x1), 0), max(int(y1), 0), min(int(x2) + 1, W), min(int(y2) + 1, H)
+        (left, right), (top, bottom) = _pixels(x1, x2, W), _pixels(y1, y2, H)
         if x2 > x1 and y2 > y1 and left < right and top < bottom:
             x = _in_box(left, right, x1, x2, mask)
             y = _in_box(top, bottom, y1, y2, mask)
@@ -36,11 +41,29 @@ def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int
     return pasted
 
 
+def mask_iou(probabilities: Tensor, box: Sequence[float], truth: np.ndarray) -> float:
+    """IoU of one instance's pasted mask (R,R), kept where it is at least 0.5, with its true mask (H,W) bool."""
+    pasted = paste_masks(probabilities[None], torch.tensor([box], device=probabilities.device), truth.shape)[0]
+    kept = (pasted >= 0.5).cpu().numpy()
+    return float((kept & truth).sum() / max((kept | truth).sum(), 1))
+
+
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Boxes (N,4) cut to the image (H, W)."""
+    """Boxes (N,4) cut to the image (H, W); one that lies outside becomes empty."""
     H, W = _image_size(image_size)
+    boxes = _image_boxes(boxes, boxes)
     limit = boxes.new_tensor((W, H, W, H))
     return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def _image_boxes(boxes: Tensor, like: Tensor) -> Tensor:
+    one_image = torch.empty(1, 1, 1, 1, device=like.device if isinstance(like, Tensor) else None)
+    return check.rois(boxes, one_image)[:, 1:]
+
+
+def _pixels(low: float, high: float, length: int) -> tuple[int, int]:
+    """The pixels whose centres lie between low and high: the first, and the end."""
+    return max(math.ceil(low - 0.5), 0), min(math.floor(high - 0.5) + 1, length)
 
 
 def _in_box(first: int, end: int, low: float, high: float, like: Tensor) -> Tensor:

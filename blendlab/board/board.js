@@ -1,0 +1,414 @@
+// The page's side of the board: colours, scaling, the mask laid over the photograph, a crosshair across all panels.
+// It draws numbers that the kernel computed; the one thing it computes itself is the paste of the mask, by the rule of
+// blendlab.paste_masks. Coordinates: u, v run from 0 to 1 across the box.
+
+const el = (tag, cls, parent) => {
+  const node = document.createElement(tag);
+  if (cls) node.className = cls;
+  if (parent) parent.appendChild(node);
+  return node;
+};
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+const isSum = (spec) => spec.name === "logits" || spec.name === "probabilities";
+const short = (x) => (Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 1 ? x.toFixed(2) : x.toFixed(3));
+
+// 256 colours as the little-endian RGBA words that ImageData holds
+const palette = (hex) =>
+  Uint32Array.from({ length: 256 }, (_, i) => {
+    const rgb = parseInt(hex.slice(6 * i, 6 * i + 6), 16);
+    return (0xff000000 | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
+  });
+
+function paint(canvas, codes, height, width, colours) {
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const image = new ImageData(width, height);
+  const out = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < out.length; i++) out[i] = colours[codes[i]];
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+// ---------------------------------------------------------------- one panel: a map with its crosshair and pin
+class Panel {
+  constructor(board) {
+    this.node = el("div", "bl-panel");
+    this.canvas = el("canvas", "", this.node);
+    this.box = el("div", "bl-panel-box", this.node);
+    el("div", "bl-cross", this.node);
+    el("div", "bl-pin", this.node);
+    this.node.addEventListener("pointermove", (e) => board.hover(this, ...this.at(e)));
+    this.node.addEventListener("pointerleave", () => board.hover(null));
+    this.node.addEventListener("click", (e) => this.spec.space === "box" && board.pin(...this.at(e)));
+  }
+  at(event) {
+    const r = this.canvas.getBoundingClientRect();
+    return [clamp((event.clientX - r.left) / r.width, 0, 0.999999), clamp((event.clientY - r.top) / r.height, 0, 0.999999)];
+  }
+  draw(spec, k, codes, colours) {
+    const [n, height, width] = spec.shape;
+    Object.assign(this, { spec, k, codes: codes.subarray(k * height * width, (k + 1) * height * width) });
+    paint(this.canvas, this.codes, height, width, colours);
+    this.node.className = `bl-panel bl-${spec.space} bl-${isSum(spec) ? "large" : "small"}`;
+    const which = isSum(spec) ? "" : `, k = ${k}`;
+    this.node.title = `${spec.equation}${which}: ${spec.description}`;
+    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", this.node.title);
+    if (spec.space === "image") this.node.style.aspectRatio = `${width} / ${height}`;
+  }
+  // the value under (u, v), as well as 256 colours tell it
+  read(u, v) {
+    const [, height, width] = this.spec.shape, row = Math.floor(v * height), column = Math.floor(u * width);
+    const value = this.spec.low + (this.codes[row * width + column] / 255) * (this.spec.high - this.spec.low);
+    const which = this.isSum(spec) ? "" : ` k = ${this.k}`;
+    return `${this.spec.title}${which}, row ${row}, column ${column}: about ${short(value)}`;
+  }
+}
+
+// ---------------------------------------------------------------- the photograph: boxes, mask, drag and keys
+const HANDLES = [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0.5, 1], [0, 1], [0, 0.5]];
+const SVG = "http://www.w3.org/2000/svg";
+
+class Photo {
+  constructor(board, parent) {
+    this.board = board;
+    this.node = el("div", "bl-photo", parent);
+    this.canvas = el("canvas", "", this.node);
+    this.mask = el("canvas", "bl-mask", this.node);
+    this.svg = this.node.appendChild(document.createElementNS(SVG, "svg"));
+    this.svg.setAttribute("tabindex", "0");
+    this.svg.setAttribute("role", "group");
+    this.svg.setAttribute("preserveAspectRatio", "none");
+    el("div", "bl-cross", this.node);
+    el("div", "bl-pin", this.node);
+    this.svg.addEventListener("pointerdown", (e) => this.down(e));
+    this.svg.addEventListener("pointermove", (e) => this.move(e));
+    this.svg.addEventListener("pointerup", (e) => this.up(e));
+    this.svg.addEventListener("pointercancel", () => (this.grip = null));
+    this.svg.addEventListener("pointerleave", () => board.hover(null));
+    this.svg.addEventListener("keydown", (e) => this.key(e));
+  }
+  show(picture) {
+    const { width, height } = picture;
+    Object.assign(this, { width, height });
+    this.canvas.width = this.mask.width = width;
+    this.canvas.height = this.mask.height = height;
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.node.style.aspectRatio = `${width} / ${height}`;
+    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", `photograph ${picture.name}, ${width} by ${height} pixels`);
+    const rgb = bytes(picture.rgb), image = new ImageData(width, height), out = image.data;
+    for (let i = 0, j = 0; j < rgb.length; i += 4, j += 3) {
+      out[i] = rgb[j]; out[i + 1] = rgb[j + 1]; out[i + 2] = rgb[j + 2]; out[i + 3] = 255;
+    }
+    this.canvas.getContext("2d").putImageData(image, 0, 0);
+  }
+  at(event) {
+    const r = this.svg.getBoundingClientRect();
+    return [((event.clientX - r.left) / r.width) * this.width, ((event.clientY - r.top) / r.height) * this.height];
+  }
+  outlines(boxes, selected, box) {
+    this.svg.replaceChildren();
+    const rect = (cls, [x1, y1, x2, y2]) => {
+      const node = this.svg.appendChild(document.createElementNS(SVG, "rect"));
+      node.setAttribute("class", cls);
+      for (const [name, value] of Object.entries({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 })) node.setAttribute(name, value);
+    };
+    boxes.forEach((other, i) => i !== selected && rect("bl-other", other));
+    if (!box) return this.svg.setAttribute("aria-label", "no instance");
+    rect("bl-halo", box);
+    rect("bl-box", box);
+    const size = 7 * (this.width / (this.svg.clientWidth || this.width)), [x1, y1, x2, y2] = box;
+    for (const [a, b] of HANDLES) {
+      const x = x1 + a * (x2 - x1) - size / 2, y = y1 + b * (y2 - y1) - size / 2;
+      rect("bl-handle", [x, y, x + size, y + size]);
+    }
+    this.svg.setAttribute("aria-label",
+      `box of the selected instance, ${box.map((c) => c.toFixed(1)).join(", ")}. Arrow keys move it by a pixel, with Shift by ten, with Alt they move its lower right corner.`);
+  }
+  // paste by the rule of paste_masks: bilinear between bin centres, fading to 0 beyond them, kept where at least 0.5
+  overlay(codes, R, [x1, y1, x2, y2]) {
+    const context = this.mask.getContext("2d");
+    context.clearRect(0, 0, this.width, this.height);
+    const left = clamp(Math.floor(x1), 0, this.width), right = clamp(Math.floor(x2) + 1, 0, this.width);
+    const top = clamp(Math.floor(y1), 0, this.height), bottom = clamp(Math.floor(y2) + 1, 0, this.height);
+    if (right <= left || bottom <= top || x2 <= x1 || y2 <= y1) return;
+    const w = right - left, h = bottom - top, image = new ImageData(w, h), out = new Uint32Array(image.data.buffer);
+    const axis = (first, count, low, high) => Array.from({ length: count }, (_, i) => ((first + i + 0.5 - low) / (high - low)) * R - 0.5);
+    const P = R + 2, padded = new Float32Array(P * P); // one ring of zeros, so that the fading needs no cases
+    for (let i = 0; i < R; i++) for (let j = 0; j < R; j++) padded[(i + 1) * P + j + 1] = codes[i * R + j] / 255;
+    const xs = axis(left, w, x1, x2), ys = axis(top, h, y1, y2);
+    for (let i = 0; i < h; i++) {
+      const y = ys[i] + 1, y0 = Math.floor(y), fy = y - y0;
+      if (y0 < 0 || y0 > R) continue;
+      for (let j = 0; j < w; j++) {
+        const x = xs[j] + 1, x0 = Math.floor(x), fx = x - x0;
+        if (x0 < 0 || x0 > R) continue;
+        const a = y0 * P + x0;
+        const p = (1 - fy) * ((1 - fx) * padded[a] + fx * padded[a + 1]) + fy * ((1 - fx) * padded[a + P] + fx * padded[a + P + 1]);
+        if (p >= 0.5) out[i * w + j] = 0x99009fe6; // orange, see-through
+      }
+    }
+    context.putImageData(image, left, top);
+  }
+  down(event) {
+    const [x, y] = this.at(event), box = this.board.box;
+    this.svg.setPointerCapture(event.pointerId);
+    this.svg.focus({ preventScroll: true });
+    const reach = 9 * (this.width / this.svg.clientWidth);
+    const near = (a, b) => box && Math.hypot(x - (box[0] + a * (box[2] - box[0])), y - (box[1] + b * (box[3] - box[1]))) < reach;
+    const handle = HANDLES.find(([a, b]) => near(a, b));
+    const inside = box && x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3];
+    this.grip = { x, y, handle, inside, from: box && [...box], moved: false, px: event.clientX, py: event.clientY };
+  }
+  move(event) {
+    const [x, y] = this.at(event), grip = this.grip, box = this.board.box;
+    if (!grip) {
+      if (!box) return;
+      const u = (x - box[0]) / (box[2] - box[0]), v = (y - box[1]) / (box[3] - box[1]);
+      return u >= 0 && u < 1 && v >= 0 && v < 1 ? this.board.hover(this, u, v) : this.board.hover(null);
+    }
+    if (!grip.from || !(grip.handle || grip.inside)) return;
+    if (!grip.moved && Math.hypot(event.clientX - grip.px, event.clientY - grip.py) < 4) return;
+    grip.moved = true;
+    this.board.drag(this.resized(grip.from, grip.handle, x - grip.x, y - grip.y));
+  }
+  // a side never crosses its opposite: a box keeps at least one pixel each way, and stays in reach of the image
+  resized([x1, y1, x2, y2], handle, dx, dy) {
+    if (!handle) {
+      dx = clamp(dx, 1 - x2, this.width - 1 - x1);
+      dy = clamp(dy, 1 - y2, this.height - 1 - y1);
+      return [x1 + dx, y1 + dy, x2 + dx, y2 + dy];
+    }
+    const [a, b] = handle, slack = 0.5 * Math.max(this.width, this.height);
+    if (a === 0) x1 = clamp(x1 + dx, -slack, x2 - 1);
+    if (a === 1) x2 = clamp(x2 + dx, x1 + 1, this.width + slack);
+    if (b === 0) y1 = clamp(y1 + dy, -slack, y2 - 1);
+    if (b === 1) y2 = clamp(y2 + dy, y1 + 1, this.height + slack);
+    return [x1, y1, x2, y2];
+  }
+  up(event) {
+    const grip = this.grip;
+    this.grip = null;
+    if (grip && !grip.moved) this.board.send({ kind: "click", x: grip.x, y: grip.y });
+  }
+  key(event) {
+    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }, box = this.board.box;
+    if (!(event.key in arrows) || !box) return;
+    event.preventDefault();
+    const [dx, dy] = arrows[event.key].map((d) => d * (event.shiftKey ? 10 : 1));
+    this.board.drag(this.resized(box, event.altKey ? [dx ? 1 : 0.5, dy ? 1 : 0.5] : null, dx, dy));
+  }
+}
+
+// ---------------------------------------------------------------- the whole board
+class BoardView {
+  constructor(model, root) {
+    Object.assign(this, { model, root, panels: [], box: null });
+    this.palettes = Object.fromEntries(Object.entries(model.get("colours")).map(([name, hex]) => [name, palette(hex)]));
+    root.classList.add("bl-board");
+    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay out
+    root.addEventListener("keydown", (e) => e.stopPropagation());
+    this.error = el("div", "bl-error", root);
+    this.error.setAttribute("role", "alert");
+    this.main = el("div", "bl-main", root);
+    this.left = el("div", "bl-left", this.main);
+    this.photo = new Photo(this, this.left);
+    this.value = el("div", "bl-value", this.left);
+    this.table = el("div", "bl-sum", this.left);
+    this.grid = el("div", "bl-grid", this.main);
+    this.grid.tabIndex = 0;
+    this.grid.setAttribute("role", "group");
+    this.grid.setAttribute("aria-label", "the steps of the blender. Arrow keys choose a mask pixel, Escape lets it go.");
+    this.grid.addEventListener("keydown", (e) => this.key(e));
+    this.notes = el("div", "bl-notes", root);
+    const foot = el("div", "bl-foot", root);
+    this.text = el("div", "bl-text", foot);
+    this.text.setAttribute("aria-live", "polite");
+    this.timing = el("div", "bl-timing", foot);
+    this.value.textContent = this.hint = "Click an instance, drag its box or its handles, click a mask pixel.";
+  }
+  send(content) { this.model.send(content); }
+
+  show() { // everything the model holds; a new view starts here
+    this.photo.node.hidden = !this.model.get("picture").rgb;
+    if (!this.photo.node.hidden) this.photo.show(this.model.get("picture"));
+    this.layout();
+    this.words();
+  }
+  // one message may change several traits: they are drawn together, once
+  touch(name) {
+    if (!this.touched) {
+      this.touched = new Set();
+      queueMicrotask(() => {
+        const names = this.touched;
+        this.touched = null;
+        if (names.has("picture")) return this.show();
+        if (names.has("bases") || names.has("steps")) this.layout(names);
+        this.words();
+      });
+    }
+    this.touched.add(name);
+  }
+  // one row a basis and one column a step, or the other way round; the sums stand beside, or below
+  layout(names = new Set(["bases", "steps"])) {
+    const specs = ["bases", "steps"].flatMap((trait) => this.model.get(trait).panels || []);
+    const shape = specs.map((s) => `${s.name} ${s.shape[0]} ${s.equation}`).join();
+    if (shape !== this.shape) {
+      this.build(specs);
+      this.shape = shape;
+      names = new Set(["bases", "steps"]);
+    }
+    for (const name of names) if (name === "bases" || name === "steps") this.draw(name);
+  }
+  build(specs) {
+    const transposed = this.model.get("transposed");
+    const K = Math.max(1, ...specs.map((s) => s.shape[0]));
+    this.grid.replaceChildren();
+    this.grid.classList.toggle("bl-transposed", transposed);
+    const place = (node, step, k, span = 1) => {
+      node.style[transposed ? "gridRow" : "gridColumn"] = step;
+      node.style[transposed ? "gridColumn" : "gridRow"] = span > 1 ? `${k} / span ${span}` : k;
+      return this.grid.appendChild(node);
+    };
+    const columns = specs.filter((s) => !isSum(s)), sums = specs.filter(isSum);
+    for (let k = 0; k < K && columns.length; k++) place(el("div", "bl-k"), 1, k + 2).textContent = `k = ${k}`;
+    this.cells = {};
+    columns.forEach((spec, i) => {
+      place(this.header(spec), i + 2, 1);
+      this.cells[spec.name] = Array.from({ length: spec.shape[0] }, (_, k) => {
+        const panel = new Panel(this);
+        place(panel.node, i + 2, k + 2);
+        return panel;
+      });
+    });
+    if (sums.length) {
+      const stack = place(el("div", "bl-sums"), columns.length + 2, 1, K + 1);
+      for (const spec of sums) {
+        stack.appendChild(this.header(spec));
+        const panel = new Panel(this);
+        stack.appendChild(panel.node);
+        this.cells[spec.name] = [panel];
+      }
+    }
+    const tracks = `auto repeat(${columns.length}, minmax(0, 1fr)) minmax(0, ${transposed ? 1 : 1.7}fr)`;
+    this.grid.style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 1fr))` : tracks;
+  }
+  header(spec) {
+    const node = el("div", "bl-head");
+    el("b", "", node).textContent = spec.title;
+    el("span", "bl-equation", node).textContent = spec.equation;
+    const scale = el("span", "bl-scale", node);
+    el("span", "", scale);
+    paint(el("canvas", "bl-bar", scale), Uint8Array.from({ length: 64 }, (_, i) => i * 4.05), 1, 64, this.palettes[spec.colours]);
+    el("span", "", scale);
+    (this.heads ||= {})[spec.name] = node;
+    return node;
+  }
+  draw(trait) {
+    const group = this.model.get(trait);
+    if (!group.panels) return;
+    const codes = bytes(group.codes);
+    let start = 0;
+    for (const spec of group.panels) {
+      const [n, height, width] = spec.shape;
+      const mine = codes.subarray(start, (start += n * height * width));
+      for (let k = 0; k < n; k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours]);
+      const [low, , high] = this.heads[spec.name].lastChild.children;
+      low.textContent = short(spec.low);
+      high.textContent = short(spec.high);
+    }
+    if (trait === "steps") this.boxes(group);
+  }
+  boxes(group) {
+    if (!this.photo.grip) this.box = group.box;
+    this.photo.outlines(group.boxes || [], group.selected, this.box);
+    const mask = this.cells.probabilities && this.cells.probabilities[0];
+    if (mask && group.box) this.photo.overlay(mask.codes, mask.spec.shape[1], group.box);
+    else this.photo.overlay([], 0, [0, 0, 0, 0]);
+    this.place();
+    this.sum(group.pixel);
+  }
+  // where the box lies in maps of the whole image, and where crosshair and pin lie in the box: CSS does the rest
+  place() {
+    const style = this.root.style, { width, height } = this.photo;
+    if (!this.box) return;
+    const [x1, y1, x2, y2] = this.box;
+    for (const [name, value] of [["x", x1 / width], ["y", y1 / height], ["w", (x2 - x1) / width], ["h", (y2 - y1) / height]])
+      style.setProperty(`--box-${name}`, value);
+  }
+  hover(panel, u, v) {
+    this.root.classList.toggle("bl-hover", Boolean(panel));
+    if (!panel) return (this.value.textContent = this.hint);
+    if (panel.spec) this.value.textContent = panel.read(u, v);
+    const image = panel.spec && panel.spec.space === "image", [x1, y1, x2, y2] = this.box || [0, 0, 1, 1];
+    if (image) { // a point of the image may lie outside the box: the crosshair then leaves the box's panels
+      u = (u * this.photo.width - x1) / (x2 - x1);
+      v = (v * this.photo.height - y1) / (y2 - y1);
+    }
+    this.root.style.setProperty("--u", u);
+    this.root.style.setProperty("--v", v);
+  }
+  pin(u, v) {
+    const R = this.side();
+    if (R) this.send({ kind: "pixel", row: Math.floor(v * R), column: Math.floor(u * R) });
+  }
+  side() {
+    const mask = this.cells && this.cells.probabilities;
+    return mask ? mask[0].spec.shape[1] : 0;
+  }
+  key(event) {
+    const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, R = this.side();
+    if (event.key === "Escape") return this.send({ kind: "pixel", row: null, column: null });
+    if (!(event.key in arrows) || !R) return;
+    event.preventDefault();
+    const pixel = this.model.get("steps").pixel || { row: R >> 1, column: R >> 1 };
+    const [row, column] = [pixel.row, pixel.column].map((x, i) => clamp(x + arrows[event.key][i], 0, R - 1));
+    this.send({ kind: "pixel", row, column });
+  }
+  drag(box) {
+    this.box = box;
+    const group = this.model.get("steps");
+    this.photo.outlines(group.boxes, group.selected, box); // the outline follows at once, the panels when they come
+    this.place();
+    this.model.set("dragged", box);
+    this.model.save_changes();
+  }
+  sum(pixel) {
+    this.root.classList.toggle("bl-pinned", Boolean(pixel));
+    if (!pixel) return this.table.replaceChildren();
+    const R = this.side(), fixed = (x) => x.toFixed(4);
+    this.root.style.setProperty("--pin-u", (pixel.column + 0.5) / R);
+    this.root.style.setProperty("--pin-v", (pixel.row + 0.5) / R);
+    const table = el("table"), line = (cells, tag = "td") => {
+      const row = el("tr", "", table);
+      for (const text of cells) el(tag, "", row).textContent = text;
+    };
+    el("caption", "", table).textContent = `mask pixel: row ${pixel.row}, column ${pixel.column}`;
+    line(["k", pixel.multiplied ? "r" : "base r", "weight s", pixel.multiplied ? "s · σ(r)" : "s · r"], "th");
+    pixel.rows.forEach((row, k) => line([k, ...row.map(fixed)]));
+    line(["", "", pixel.multiplied ? "m = logit" : "m = sum", fixed(pixel.total)]);
+    line(["", "", "p = σ(m)", fixed(pixel.probability)]);
+    this.table.replaceChildren(table);
+  }
+  words() {
+    const get = (name) => this.model.get(name);
+    this.text.textContent = get("text");
+    this.timing.textContent = get("timing");
+    this.notes.replaceChildren(...get("notes").map((note) => Object.assign(el("p"), { textContent: note })));
+    this.error.textContent = get("error");
+    this.root.classList.toggle("bl-broken", Boolean(get("error"))); // no stale picture beside an error
+  }
+}
+
+function render({ model, el: root }) {
+  const view = new BoardView(model, root);
+  view.show();
+  const listeners = ["picture", "bases", "steps", "text", "timing", "notes", "error"].map((name) => {
+    const touched = () => view.touch(name);
+    model.on(`change:${name}`, touched);
+    return () => model.off(`change:${name}`, touched);
+  });
+  return () => listeners.forEach((stop) => stop());
+}
+export default { render };

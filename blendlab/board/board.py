@@ -1,0 +1,111 @@
+"""Python's side of the board. It holds what is shown, as plain numbers; board.js draws it.
+
+A slider step sends one message: the panels' codes (uint8) in one buffer, and a list that says which bytes are what.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+
+from ..pictures import Picture
+from ..views import Panel, PixelSum
+from .snapshot import draw
+
+HERE = Path(__file__).parent
+COLOURS = json.loads((HERE / "colours.json").read_text())
+
+
+class Board(anywidget.AnyWidget):
+    """A photograph with boxes and a mask, a grid of panels (a column a step, a row a basis), a text line.
+
+    Call `show_picture`, `show_bases` and `show_steps`; set `text`, `notes`, `timing`, `error`. Events come to the
+    functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`, and
+    `on_box(x1, y1, x2, y2)`.
+    """
+
+    _esm = HERE / "board.js"
+    _css = HERE / "board.css"
+
+    colours = traitlets.Dict(COLOURS).tag(sync=True)
+    transposed = traitlets.Bool(False).tag(sync=True)  # steps as rows, as the paper's figure has them
+    picture = traitlets.Dict({}).tag(sync=True)
+    bases = traitlets.Dict({}).tag(sync=True)
+    steps = traitlets.Dict({}).tag(sync=True)
+    text = traitlets.Unicode("").tag(sync=True)
+    notes = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    timing = traitlets.Unicode("").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    # set by the page while a box is dragged; a trait, since ipywidgets then keeps only the newest of waiting values
+    dragged = traitlets.List(traitlets.Float()).tag(sync=True, echo_update=False)
+
+    def __init__(self, *, transposed: bool = False):
+        super().__init__(transposed=transposed)
+        self.on_click: Callable[[float, float], None] = lambda x, y: None
+        self.on_pixel: Callable[[int | None, int | None], None] = lambda row, column: None
+        self.on_box: Callable[[float, float, float, float], None] = lambda *box: None
+        self.observe(lambda change: change["new"] and self.on_box(*change["new"]), "dragged")
+        self.on_msg(self._event)
+
+    def show_picture(self, picture: Picture) -> None:
+        height, width = picture.size
+        self.picture = {
+            "name": picture.name,
+            "width": width,
+            "height": height,
+            "rgb": np.ascontiguousarray(picture.image).tobytes(),
+        }
+
+    def show_bases(self, panel: Panel | None) -> None:
+        self.bases = {} if panel is None else _pack([panel])
+
+    def show_steps(
+        self,
+        panels: Sequence[Panel],
+        box: Sequence[float] | None,
+        boxes: Sequence[Sequence[float]],
+        selected: int | None,
+        pixel: PixelSum | None,
+    ) -> None:
+        """The steps for `box`, the one selected of `boxes` (which may have been dragged), and the pinned pixel."""
+        self.steps = _pack(panels) | {
+            "box": box,
+            "boxes": boxes,
+            "selected": selected,
+            "pixel": None if pixel is None else vars(pixel),
+        }
+
+    def snapshot(self) -> bytes:
+        """A PNG of what the board shows, for viewers without a kernel."""
+        return draw(self.picture, self.bases, self.steps, self.error, self.transposed)
+
+    def _event(self, _, content: dict, buffers: list) -> None:
+        if content["kind"] == "click":
+            self.on_click(content["x"], content["y"])
+        elif content["kind"] == "pixel":
+            self.on_pixel(content["row"], content["column"])
+
+
+def _pack(panels: Sequence[Panel]) -> dict:
+    """Panels as {"panels": what they are, "codes": their uint8 values one after the other}."""
+    codes = [panel.codes() for panel in panels]
+    return {
+        "panels": [
+            {
+                "name": panel.name,
+                "shape": values.shape,
+                "colours": panel.colours,
+                "low": panel.low,
+                "high": panel.high,
+                "title": panel.title,
+                "equation": panel.equation,
+                "description": panel.description,
+                "space": panel.space,
+            }
+            for panel, values in zip(panels, codes, strict=True)
+        ],
+        "codes": b"".join(values.tobytes() for values in codes),
+    }

@@ -1,0 +1,115 @@
+"""A PNG of what a board shows, for a reader without a kernel: a repository's page, a printed notebook.
+
+The colours are the page's own table; neither matplotlib nor a browser is needed.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+TABLE = {
+    name: np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(256, 3)
+    for name, colours in json.loads((Path(__file__).parent / "colours.json").read_text()).items()
+}
+CELL, GAP, HEAD, PHOTO, LARGE = 84, 6, 34, 380, 180
+SUMS = ("logits", "probabilities")
+
+
+def draw(picture: dict, bases: dict, steps: dict, error: str, transposed: bool) -> bytes:
+    """PNG bytes of the photograph with boxes and mask, and the panels in their grid; or of the error alone."""
+    if error:
+        canvas = Image.new("RGB", (700, 60), "white")
+        ImageDraw.Draw(canvas).text((10, 20), error[:110], fill="black", font=_font(12))
+        return _png(canvas)
+    maps = [(spec, codes) for group in (bases, steps) for spec, codes in _unpack(group)]
+    columns = [(spec, codes) for spec, codes in maps if spec["name"] not in SUMS]
+    sums = [(spec, codes) for spec, codes in maps if spec["name"] in SUMS]
+    K = max((len(codes) for _, codes in columns), default=0)
+    photo = _photo(picture, steps, {spec["name"]: codes for spec, codes in sums})
+    across, down = (K, len(columns)) if transposed else (len(columns), K)
+    side_sums = bool(sums) and not transposed
+    width = PHOTO + GAP + (HEAD * 3 if transposed else 0) + across * (CELL + GAP) + (LARGE + GAP) * side_sums
+    sums_height = (LARGE + HEAD) * len(sums) if side_sums else (LARGE + HEAD) * bool(sums)
+    grid_height = down * (CELL + GAP) + (0 if transposed else HEAD)
+    height = max(photo.height, grid_height + (sums_height if transposed else 0), sums_height if side_sums else 0)
+    canvas = Image.new("RGB", (width + GAP, height + GAP), "white")
+    pen = ImageDraw.Draw(canvas)
+    canvas.paste(photo, (0, 0))
+    left, top = PHOTO + GAP + (HEAD * 3 if transposed else 0), 0 if transposed else HEAD
+    for i, (spec, codes) in enumerate(columns):
+        x, y = (PHOTO + GAP, i * (CELL + GAP) + 20) if transposed else (left + i * (CELL + GAP), 2)
+        pen.multiline_text((x, y), f"{spec['title']}\n{_plain(spec['equation'])}", fill="black", font=_font(10))
+        for k, values in enumerate(codes):
+            column, row = (k, i) if transposed else (i, k)
+            cell = (left + column * (CELL + GAP), top + row * (CELL + GAP))
+            _paste(canvas, values, spec["colours"], cell, CELL)
+    for i, (spec, codes) in enumerate(sums):
+        if transposed:
+            x, y = left + i * (LARGE + GAP), grid_height
+        else:
+            x, y = left + across * (CELL + GAP), i * (LARGE + HEAD)
+        pen.multiline_text((x, y + 2), f"{spec['title']}\n{_plain(spec['equation'])}", fill="black", font=_font(10))
+        _paste(canvas, codes[0], spec["colours"], (x, y + HEAD), LARGE)
+    return _png(canvas)
+
+
+def _photo(picture: dict, steps: dict, sums: dict[str, np.ndarray]) -> Image.Image:
+    """The photograph, PHOTO pixels wide, with every box and the selected instance's mask."""
+    if not picture:
+        return Image.new("RGB", (PHOTO, 1), "white")
+    photo = Image.frombytes("RGB", (picture["width"], picture["height"]), picture["rgb"])
+    box, selected = steps.get("box"), steps.get("selected")
+    if box and "probabilities" in sums:
+        left, top, right, bottom = (round(c) for c in box)
+        if right > left and bottom > top:
+            mask = Image.fromarray(sums["probabilities"][0]).resize(
+                (right - left, bottom - top), Image.Resampling.BILINEAR
+            )
+            kept = mask.point(lambda p: 150 if p >= 128 else 0)
+            photo.paste(Image.new("RGB", kept.size, (230, 159, 0)), (left, top), kept)
+    scale = PHOTO / photo.width
+    photo = photo.resize((PHOTO, max(1, round(photo.height * scale))))
+    pen = ImageDraw.Draw(photo)
+    for i, other in enumerate(steps.get("boxes") or []):
+        if i != selected:
+            pen.rectangle([c * scale for c in other], outline="white")
+    if box:
+        pen.rectangle([c * scale for c in box], outline=(255, 209, 102), width=3)
+    return photo
+
+
+def _unpack(group: dict) -> list[tuple[dict, np.ndarray]]:
+    """What Board packed: each panel's words with its codes (n,h,w)."""
+    maps, start = [], 0
+    for spec in group.get("panels", ()):
+        n, h, w = spec["shape"]
+        maps.append((spec, np.frombuffer(group["codes"], np.uint8, n * h * w, start).reshape(n, h, w)))
+        start += n * h * w
+    return maps
+
+
+def _paste(canvas: Image.Image, codes: np.ndarray, colours: str, at: tuple[int, int], room: int) -> None:
+    """One map in its colours, as large as fits a square of `room` pixels, its aspect kept."""
+    h, w = codes.shape
+    size = (room, max(1, round(room * h / w))) if w >= h else (max(1, round(room * w / h)), room)
+    canvas.paste(Image.fromarray(TABLE[colours][codes]).resize(size, Image.Resampling.NEAREST), at)
+
+
+def _plain(equation: str) -> str:
+    """PIL's own font lacks a few signs."""
+    for sign, plain in (("′", "'"), ("ₖ", "_k"), ("Σ", "sum"), ("σ", "sigmoid"), ("·", "*")):
+        equation = equation.replace(sign, plain)
+    return equation
+
+
+def _font(size: int) -> ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

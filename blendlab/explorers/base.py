@@ -1,0 +1,53 @@
+"""What every explorer shares: controls above a board, and one place where callbacks are guarded."""
+
+import base64
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import ipywidgets as widgets
+
+from ..board import Board
+
+
+class Explorer(widgets.VBox):
+    """Controls and a board. A subclass makes the controls, draws in `_update`, and registers callbacks by `_listen`.
+
+    An exception in a widget's callback is invisible in JupyterLab. Here it is shown on the board in place of the
+    picture, and raised again: to the cell that moved a control in code, to JupyterLab's log when a hand moved it.
+    """
+
+    def __init__(self, board: Board):
+        super().__init__()
+        self.board = board
+        self._held = False
+
+    def _listen(self, control: widgets.Widget, act: Callable[[], None] | None = None) -> None:
+        """Call `act` (or `_update`) when the value of `control` changes."""
+        guarded = self._guarded(act or self._update)
+        control.observe(lambda change: None if self._held else guarded(), "value")
+
+    def _guarded(self, act: Callable) -> Callable:
+        def call(*arguments):
+            try:
+                return act(*arguments)
+            except Exception as problem:
+                self.board.error = f"{type(problem).__name__}: {problem}"
+                raise
+
+        return call
+
+    @contextmanager
+    def _hold(self):
+        """Several controls change as one: their own callbacks stay quiet."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        """The widget; and beside it a picture and its line of text, for viewers without a kernel and screen readers."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        bundle["text/plain"] = self.board.error or self.board.text
+        bundle["image/png"] = base64.b64encode(self.board.snapshot()).decode("ascii")
+        return bundle

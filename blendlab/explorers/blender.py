@@ -1,0 +1,301 @@
+"""The explorer of the blender: pick an instance, drag its box, move K, M and R, and see every step.
+
+One letter legend: N boxes, K bases, M attention side, R output side.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import ipywidgets as widgets
+import torch
+from ipywidgets import Layout
+
+from .. import views
+from ..blender import Blender, BlenderInputs, BlendTrace
+from ..board import Board
+from ..paste import mask_iou
+from ..pictures import Picture, load
+from ..sources import Source, random_source
+from .base import Explorer
+
+Sources = Mapping[str, Source | Callable[[], Source]]
+START = {"K": 4, "M": 14, "R": 56}
+
+
+class BlenderExplorer(Explorer):
+    """Every step of the blender on a picture, live.
+
+    picture     a name that blendlab.pictures.load knows, or a Picture.
+    sources     name -> Source, or a function that makes it when it is first chosen. Absent: "fitted" and "random".
+    source      the name to start with; absent, the first.
+    instance, K, M, R   where to start; K, M and R move to the nearest that the source serves.
+    transposed  steps as rows and bases as columns, as in the paper's figure.
+
+    The controls are attributes (K, M, R, source, instance, normalizer, order, interpolation, pooling, aligned,
+    sampling_ratio): set `explorer.M.value = 7` and the picture follows. `trace` holds every intermediate of the
+    selected instance, `iou` the mask's IoU with the truth, `text` the line under the board.
+    """
+
+    def __init__(
+        self,
+        picture: str | Picture = "voc",
+        *,
+        sources: Sources | None = None,
+        source: str | None = None,
+        instance: int = 0,
+        K: int = START["K"],
+        M: int = START["M"],
+        R: int = START["R"],
+        transposed: bool = False,
+    ):
+        super().__init__(Board(transposed=transposed))
+        self.picture = load(picture) if isinstance(picture, str) else picture
+        if not isinstance(self.picture, Picture):
+            raise TypeError(f"picture must be a Picture or a name for load(); got {type(picture).__name__}")
+        self._sources = dict(sources) if sources is not None else _default_sources(self.picture)
+        if not self._sources:
+            raise ValueError("sources must name at least one source; got none")
+        if source is not None and source not in self._sources:
+            raise ValueError(f"source must be one of {', '.join(self._sources)}; got {source!r}")
+        if len(self.picture) and not 0 <= instance < len(self.picture):
+            raise ValueError(f"instance must be from 0 to {len(self.picture) - 1}; got {instance}")
+        self._wanted = {"K": K, "M": M, "R": R}
+        self._first = (source or next(iter(self._sources)), instance)
+        self.trace: BlendTrace | None = None
+        self.iou = float("nan")
+        self._boxes: dict[int, list[float]] = {}  # boxes that were moved
+        self._pin: tuple[float, float] | None = None  # the pinned mask pixel, as shares of the box
+        self._make_controls()
+        self._connect()
+        self.board.show_picture(self.picture)
+        self._guarded(self._start)()
+
+    # ------------------------------------------------------------------ controls
+
+    def _make_controls(self) -> None:
+        wide, narrow = Layout(width="auto", flex="1 1 220px"), Layout(width="auto", flex="1 1 170px")
+        name, instance = self._first
+
+        def slider(letter: str, tip: str):
+            value = max(self._wanted[letter], 1)
+            return widgets.IntSlider(value, 1, max(value, 112), description=letter, tooltip=tip, layout=wide)
+
+        def choice(description: str, options, **start):
+            style = {"description_width": "92px"}
+            return widgets.Dropdown(options=options, description=description, style=style, layout=narrow, **start)
+
+        self.K, self.M, self.R = slider("K", "bases"), slider("M", "attention side"), slider("R", "output side")
+        self.source = choice("source", list(self._sources), value=name)
+        labels = [(f"{i} {label}", i) for i, label in enumerate(self.picture.labels)]
+        self.instance = choice("instance", labels, value=instance if labels else None)
+        self.normalizer = choice("normalizer", _normalizers(self.K.value))
+        self.order = choice("order", ["interpolate-first", "normalize-first"])
+        self.interpolation = choice("interpolation", ["bilinear", "nearest"])
+        self.pooling = choice("pooling", [("RoIAlign", "align"), ("RoIPool", "pool")])
+        self.sampling_ratio = choice("sampling ratio", [("1", 1), ("2", 2), ("4", 4), ("adaptive", 0)])
+        self.aligned = widgets.Checkbox(True, description="aligned (half a pixel)", indent=False, layout=narrow)
+        self.reset = widgets.Button(description="reset", tooltip="everything as it was at the start", layout=narrow)
+        row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
+        options = [self.normalizer, self.order, self.interpolation, self.pooling, self.sampling_ratio, self.aligned]
+        self.children = [
+            widgets.HBox([self.K, self.M, self.R], layout=row),
+            widgets.HBox([self.source, self.instance, *options, self.reset], layout=row),
+            self.board,
+        ]
+
+    def _connect(self) -> None:
+        for letter in ("K", "M", "R"):
+            self._listen(getattr(self, letter), lambda letter=letter: self._moved(letter))
+        self._listen(self.source, self._source_changed)
+        for name in ("instance", "normalizer", "order", "interpolation", "pooling", "sampling_ratio", "aligned"):
+            self._listen(getattr(self, name))
+        self.reset.on_click(self._guarded(lambda _: self._reset()))
+        self.board.on_click = self._guarded(self._clicked)
+        self.board.on_pixel = self._guarded(self._pinned)
+        self.board.on_box = self._guarded(self._dragged)
+
+    def _start(self) -> None:
+        if not len(self.picture):
+            for control in self.children[0].children + self.children[1].children:
+                control.disabled = True
+            self.board.text = f"{self.picture.name}: no instance, so there is nothing to blend."
+            return
+        self._source_changed()
+
+    def _source_changed(self) -> None:
+        name = self.source.value
+        source = self._sources[name]
+        if not isinstance(source, Source):
+            self.board.notes = [f"making the source {name!r} ..."]
+            source = self._sources[name] = source()
+        self._source = source
+        self._limits = views.Limits.of(source.bases, source.attention)
+        self._base_panels: dict[int, views.Panel] = {}
+        with self._hold():
+            for letter, (low, high) in zip("KMR", (source.K_range, source.M_range, source.R_range), strict=True):
+                slider = getattr(self, letter)
+                slider.min, slider.max = min(low, slider.max), high  # never a minimum above the maximum
+                slider.min = low
+                slider.value = min(max(self._wanted[letter], low), high)
+        self._update(bases=True)
+
+    def _moved(self, letter: str) -> None:
+        self._wanted[letter] = getattr(self, letter).value
+        self._update(bases=letter == "K")
+
+    def _reset(self) -> None:
+        self._wanted, self._boxes, self._pin = dict(START), {}, None
+        with self._hold():
+            self.source.value, self.instance.value = self._first
+            for control in (self.order, self.interpolation, self.pooling, self.sampling_ratio):
+                control.index = 0
+            self.normalizer.value, self.aligned.value = "softmax", True
+        self._source_changed()
+
+    # ------------------------------------------------------------------ what the hand does on the board
+
+    def _clicked(self, x: float, y: float) -> None:
+        """A click on the photograph: the instance there becomes the selected one; on that one, it pins the pixel."""
+        if not len(self.picture):
+            return
+        hit = _instance_at(self.picture, x, y)
+        box = self._box(self.instance.value)
+        inside = box[0] <= x < box[2] and box[1] <= y < box[3]
+        if hit is not None and hit != self.instance.value:
+            self._pin = None
+            self.instance.value = hit
+        elif inside:
+            self._pin = ((x - box[0]) / (box[2] - box[0]), (y - box[1]) / (box[3] - box[1]))
+            self._update()
+
+    def _pinned(self, row: int | None, column: int | None) -> None:
+        R = self.R.value
+        if row is not None and not (0 <= row < R and 0 <= column < R):
+            return  # the click was made on a picture of another R, a moment ago
+        self._pin = None if row is None else ((column + 0.5) / R, (row + 0.5) / R)
+        self._update()
+
+    def _dragged(self, *box: float) -> None:
+        self._boxes[self.instance.value] = list(box)
+        self._update()
+
+    def _box(self, instance: int) -> list[float]:
+        return self._boxes.get(instance, self.picture.boxes[instance].tolist())
+
+    # ------------------------------------------------------------------ the one update
+
+    def _update(self, bases: bool = False) -> None:
+        """Blend the selected instance with what the controls say, and show it."""
+        dropped = self._fit_normalizer()
+        instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
+        inputs = self._source.inputs(K, M, instance)
+        box = self._box(instance)
+        if instance in self._boxes:
+            inputs = BlenderInputs(inputs.bases, inputs.attention, torch.tensor([box]), inputs.spatial_scale)
+        blender = Blender(
+            R,
+            inputs.spatial_scale,
+            sampling_ratio=self.sampling_ratio.value,
+            aligned=self.aligned.value,
+            pooling=self.pooling.value,
+            interpolation=self.interpolation.value,
+            normalizer=self.normalizer.value,
+            order=self.order.value,
+        )
+        began = time.perf_counter()
+        with torch.no_grad():
+            trace = blender(inputs.bases, inputs.attention, inputs.boxes)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        self.trace = trace
+        self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
+        panels = views.step_panels(trace, self._limits)
+        pixel = None if self._pin is None else views.pixel_sum(trace, *(int(s * R) for s in reversed(self._pin)))
+        boxes = [self._box(i) for i in range(len(self.picture))]
+        with self.board.hold_sync():
+            if bases:
+                self.board.show_bases(views.base_panel(inputs.bases, self._limits))
+            self.board.show_steps(panels, box, boxes, instance, pixel)
+            self.board.text = self._sentence(trace, box)
+            self.board.notes = self._notes(trace, dropped)
+            self.board.timing = f"blend {milliseconds:.2f} ms"
+            self.board.error = ""
+
+    def _fit_normalizer(self) -> bool:
+        """Offer "product" at K=1 alone; True if it had to be given up."""
+        options = _normalizers(self.K.value)
+        if list(self.normalizer.options) == options:
+            return False
+        value = self.normalizer.value
+        with self._hold():
+            self.normalizer.options = options
+            self.normalizer.value = value if value in options else "softmax"
+        return value not in options
+
+    @property
+    def text(self) -> str:
+        return self.board.text
+
+    def _sentence(self, trace: BlendTrace, box: list[float]) -> str:
+        inputs, R = trace.inputs, trace.settings.output_size
+        _, K, H, W = inputs.bases.shape
+        M = inputs.M
+        x1, y1, x2, y2 = (f"{c:.1f}".removesuffix(".0") for c in box)
+        instance = self.instance.value
+        return (
+            f"{self.picture.name}, instance {instance} ({self.picture.labels[instance]}), source {self._source.name}: "
+            f"K={K} bases of {H}×{W}; {K}·{M}·{M} = {K * M * M} attention numbers for this instance; "
+            f"mask {R}×{R} in the box {x1}, {y1} to {x2}, {y2}; IoU with the true mask {self.iou:.3f}."
+        )
+
+    def _notes(self, trace: BlendTrace, dropped: bool) -> list[str]:
+        notes = []
+        if self._source.note:
+            notes.append(f"Source {self._source.name}: {self._source.note}.")
+        for letter in "KMR":
+            if self._wanted[letter] != getattr(self, letter).value:
+                slider = getattr(self, letter)
+                notes.append(
+                    f"{letter} moved from {self._wanted[letter]} to {slider.value}: "
+                    f"the source {self._source.name} serves {letter} {slider.min} to {slider.max}."
+                )
+        if dropped:
+            notes.append("The normaliser product is for K=1 alone: back to softmax.")
+        if trace.inputs.K == 1 and self.normalizer.value == "softmax":
+            notes.append(
+                "K=1: softmax over one basis is 1 at every pixel, so the attention is inert and M changes nothing. "
+                "The paper's K=1 row is another formula, σ(a′) · σ(r): choose the normaliser product."
+            )
+        if trace.inputs.M > trace.settings.output_size:
+            notes.append("M is larger than R: the interpolation samples the attention down.")
+        if bad := views.not_finite(trace):
+            notes.append(f"{bad} of the mask logits are NaN or infinite; they are drawn at the low end of the colours.")
+        return notes
+
+    def __repr__(self) -> str:
+        at = f", instance={self.instance.value}, K={self.K.value}, M={self.M.value}, R={self.R.value}"
+        return f"BlenderExplorer({self.picture.name!r}, source={self.source.value!r}{at if len(self.picture) else ''})"
+
+
+def _default_sources(picture: Picture) -> Sources:
+    from ..fit import fitted
+
+    return {"fitted": lambda: fitted(picture), "random": lambda: random_source(picture)}
+
+
+def _normalizers(K: int) -> list[str]:
+    return ["softmax", "sigmoid", "tanh", "none"] + ["product"] * (K == 1)
+
+
+def _instance_at(picture: Picture, x: float, y: float) -> int | None:
+    """The instance whose mask holds the point; else the one with the smallest box round it."""
+    row, column = int(y), int(x)
+    height, width = picture.size
+    if not (0 <= row < height and 0 <= column < width):
+        return None
+    (on_mask,) = picture.masks[:, row, column].nonzero()
+    if len(on_mask):
+        return int(on_mask[0])
+    x1, y1, x2, y2 = picture.boxes.T
+    (inside,) = ((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()
+    areas = (x2 - x1) * (y2 - y1)
+    return int(min(inside, key=lambda i: areas[i])) if len(inside) else None

@@ -1,0 +1,174 @@
+"""From a BlendTrace to what is drawn: panels of plain numbers with their colours, titles and one-line descriptions.
+
+Pure functions: no widget, no figure, nothing that a browser is needed to test. One letter legend: N boxes, K bases,
+M attention side, R output side, H x W map.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from .blender import BlendTrace
+
+WEIGHTS = {
+    "softmax": "s = softmaxₖ(a′)",
+    "sigmoid": "s = σ(a′)",
+    "tanh": "s = tanh(a′)",
+    "none": "s = a′",
+    "product": "s = σ(a′)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One step: a map for each basis, or a single one.
+
+    values       (n,h,w) floating tensor; n is K, or 1 where the bases have been summed.
+    colours      "diverging", centred on 0, or "magnitude".
+    low, high    the numbers at the ends of the colours; what lies beyond is drawn as the end.
+    title        the step's name; `equation` is the step itself.
+    description  one line that says what is seen, for a tooltip and a screen reader.
+    space        "box": the map covers the box. "image": it covers the image, stride by stride.
+    """
+
+    name: str
+    values: Tensor
+    colours: str
+    low: float
+    high: float
+    title: str
+    equation: str
+    description: str
+    space: str = "box"
+
+    def codes(self) -> np.ndarray:
+        """(n,h,w) uint8: indices into the 256 colours. NaN is drawn as the low end; `not_finite` counts them."""
+        scale = 255 / (self.high - self.low)
+        # NumPy, not torch: one thread. A slider's step is too small to share out between threads.
+        codes = self.values.detach().cpu().numpy() * scale
+        codes += 0.5 - self.low * scale
+        np.nan_to_num(np.clip(codes, 0, 255, out=codes), copy=False)
+        return codes.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest magnitudes to colour, fixed for a source so that a slider or a box does not change the colours."""
+
+    base: float
+    attention: float
+
+    @classmethod
+    def of(cls, bases: Tensor, attention: Tensor) -> "Limits":
+        return cls(_reach(bases), _reach(attention))
+
+
+def _reach(values: Tensor) -> float:
+    """The 99.5th percentile of magnitudes, so that a few outliers do not wash out the rest; 1 for an empty tensor."""
+    magnitudes = values.detach().abs().flatten()
+    magnitudes = magnitudes[magnitudes.isfinite()]
+    if not len(magnitudes):
+        return 1.0
+    return max(float(np.quantile(magnitudes.cpu().numpy(), 0.995)), 1e-6)
+
+
+def base_panel(bases: Tensor, limits: Limits) -> Panel:
+    """The bases (1,K,H,W) of the whole image; they do not depend on the instance."""
+    K, H, W = bases.shape[1:]
+    return Panel(
+        "bases",
+        bases[0].detach(),
+        "diverging",
+        -limits.base,
+        limits.base,
+        "bases",
+        "B",
+        f"{K} bases of {H} × {W} cells, shared by all instances",
+        "image",
+    )
+
+
+def step_panels(trace: BlendTrace, limits: Limits) -> list[Panel]:
+    """The steps of the first instance of a trace, in the paper's order: r, a, a', s, products, m, p."""
+    settings = trace.settings
+    K, M, R = trace.inputs.K, trace.inputs.M, settings.output_size
+    base, attention = limits.base, limits.attention
+    first = settings.order == "normalize-first"
+    crop = "RoIPool" if settings.pooling == "pool" else "RoIAlign"
+    bounded = settings.normalizer in ("softmax", "sigmoid", "product")
+    weight = ("magnitude", 0.0, 1.0) if bounded else ("diverging", -_weight_reach(settings, limits), 0.0)
+    weight = weight if bounded else (weight[0], weight[1], -weight[1])
+    product = settings.normalizer == "product"
+    return [
+        Panel("regions", trace.regions[0], "diverging", -base, base, "cropped", f"r = {crop}(B, box)",
+              f"{K} bases cropped to the box, {R} × {R}"),
+        Panel("attention", trace.attention[0], "diverging", -attention, attention, "attention", "a",
+              f"{K} × {M} × {M} attention numbers of this instance"),
+        Panel("upsampled", trace.upsampled[0], *(weight if first else ("diverging", -attention, attention)),
+              "interpolated", "a′ = interpolate(norm(a))" if first else "a′ = interpolate(a)",
+              f"attention brought from {M} × {M} to {R} × {R}, {settings.interpolation}"),
+        Panel("scores", trace.scores[0], *weight, "weights", "s = a′" if first else WEIGHTS[settings.normalizer],
+              f"{K} weights at each of {R} × {R} pixels, normaliser {settings.normalizer}"),
+        Panel("products", trace.products[0], *(("magnitude", 0.0, 1.0) if product else ("diverging", -base, base)),
+              "products", "s · σ(r)" if product else "s · r", f"{K} weighted bases, {R} × {R}"),
+        Panel("logits", trace.logits[:1], "diverging", -base, base, "mask logits",
+              "m = logit(s · σ(r))" if product else "m = Σₖ s · r", f"mask logits, {R} × {R}; 0 is probability 0.5"),
+        Panel("probabilities", trace.probabilities[:1], "magnitude", 0.0, 1.0, "mask", "p = σ(m)",
+              f"mask probabilities, {R} × {R}"),
+    ]  # fmt: skip
+
+
+def _weight_reach(settings, limits: Limits) -> float:
+    return 1.0 if settings.normalizer == "tanh" else limits.attention
+
+
+@dataclass(frozen=True)
+class PixelSum:
+    """How one mask pixel came about, in numbers that add up as shown.
+
+    rows: K of (base value, weight, product); `total` is the sum of the products, `probability` its sigmoid. Under the
+    "product" normaliser the product is already a probability: `total` is its logit.
+    """
+
+    row: int
+    column: int
+    rows: list[tuple[float, float, float]]
+    total: float
+    probability: float
+    multiplied: bool
+
+    DIGITS = 4
+
+
+def pixel_sum(trace: BlendTrace, row: int, column: int) -> PixelSum:
+    """The sum behind pixel (row, column) of the first instance's mask, rounded so that the column adds up exactly."""
+    regions, scores, products, total = (
+        values[0, ..., row, column].double().tolist()
+        for values in (trace.regions, trace.scores, trace.products, trace.logits)
+    )
+    product = trace.settings.normalizer == "product"
+    total = round(total, PixelSum.DIGITS)
+    shown = [round(p, PixelSum.DIGITS) for p in products] if product else _adding_up(products, total)
+    rounded = [(round(r, PixelSum.DIGITS), round(s, PixelSum.DIGITS)) for r, s in zip(regions, scores, strict=True)]
+    rows = [(r, s, p) for (r, s), p in zip(rounded, shown, strict=True)]
+    probability = 1 / (1 + np.exp(-total)) if abs(total) < 700 else float(total > 0)
+    return PixelSum(row, column, rows, total, round(float(probability), PixelSum.DIGITS), product)
+
+
+def _adding_up(values: list[float], total: float) -> list[float]:
+    """Round `values` so that they sum to `total`: those nearest to the next step take the missing last digits."""
+    unit = 10**-PixelSum.DIGITS
+    if not all(np.isfinite(values)) or not np.isfinite(total):
+        return values
+    steps = [int(np.floor(v / unit)) for v in values]
+    missing = round(total / unit) - sum(steps)
+    by_remainder = sorted(range(len(values)), key=lambda i: steps[i] - values[i] / unit)
+    for i in range(abs(missing)):  # at most K of them, or float noise
+        steps[by_remainder[i % len(values)]] += 1 if missing > 0 else -1
+    return [round(step * unit, PixelSum.DIGITS) for step in steps]
+
+
+def not_finite(trace: BlendTrace) -> int:
+    """How many of the mask logits are NaN or infinite: a picture cannot show them."""
+    return int((~trace.logits.isfinite()).sum())
