@@ -4,9 +4,7 @@ One letter legend: N boxes, R side of a mask, H x W image.
 """
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,9 +16,10 @@ from .steps import working_dtype
 def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Put each instance's probabilities (N,R,R) into its box (N,4), x1, y1, x2, y2 in image pixels -> (N,H,W).
 
-    image_size is (H, W). What a box has outside the image is dropped; a pixel whose centre is outside its box is 0. One belongs to
-    the instance where the value is at least 0.5. Bilinear between the centres of the R x R bins; beyond the outermost
-    centres values fade to 0, as in detectron2's paste (layers/mask_ops.py), the rule the authors' results use.
+    image_size is (H, W). What a box has outside the image is dropped; a pixel whose centre lies outside its box is 0.
+    A pixel belongs to the instance where the value is at least 0.5. Bilinear between the centres of the R x R bins;
+    beyond the outermost centres values fade towards 0, as in detectron2's paste (layers/mask_ops.py), the rule the
+    authors' results use.
     An empty box pastes nothing. Raises ValueError or TypeError that names the argument.
     """
     check.square("probabilities", probabilities, "(N,R,R)")
@@ -30,22 +29,15 @@ def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int
         raise ValueError(f"probabilities and boxes must have one N; got {len(probabilities)} and {len(boxes)}")
     pasted = probabilities.new_zeros(len(boxes), H, W)
     masks = probabilities.to(working_dtype(probabilities))  # half precision has too few digits for a coordinate
-    for mask, box, canvas in zip(masks, boxes, pasted, strict=True):
-        x1, y1, x2, y2 = box.tolist()
+    for n, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         (left, right), (top, bottom) = _pixels(x1, x2, W), _pixels(y1, y2, H)
         if x2 > x1 and y2 > y1 and left < right and top < bottom:
-            x = _in_box(left, right, x1, x2, mask)
-            y = _in_box(top, bottom, y1, y2, mask)
+            x = _in_box(left, right, x1, x2, masks)
+            y = _in_box(top, bottom, y1, y2, masks)
             grid = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), -1)  # (h,w,2)
-            canvas[top:bottom, left:right] = F.grid_sample(mask[None, None], grid[None], align_corners=False)[0, 0]
+            inside = F.grid_sample(masks[None, n : n + 1], grid[None], align_corners=False)[0, 0]
+            pasted[n, top:bottom, left:right] = inside.to(pasted.dtype)
     return pasted
-
-
-def mask_iou(probabilities: Tensor, box: Sequence[float], truth: np.ndarray) -> float:
-    """IoU of one instance's pasted mask (R,R), kept where it is at least 0.5, with its true mask (H,W) bool."""
-    pasted = paste_masks(probabilities[None], torch.tensor([box], device=probabilities.device), truth.shape)[0]
-    kept = (pasted >= 0.5).cpu().numpy()
-    return float((kept & truth).sum() / max((kept | truth).sum(), 1))
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
