@@ -33,8 +33,8 @@ def pool(features: Tensor, rois: Tensor, R: int, scale: float) -> Tensor:
     side = (last - first + 1).clamp(min=1) / R  # (N,2)
     bins = torch.arange(R + 1, dtype=side.dtype, device=side.device)
     edges = side[:, :, None] * bins  # (N,2,R+1)
-    low = (edges[:, :, :-1].floor() + first[:, :, None]).long()  # (N,2,R)
-    high = (edges[:, :, 1:].ceil() + first[:, :, None]).long()
+    low = edges[:, :, :-1].floor() + first[:, :, None]  # (N,2,R), kept floating: a far corner fits no integer
+    high = edges[:, :, 1:].ceil() + first[:, :, None]
     in_x, in_y = _members(low[:, 0], high[:, 0], W), _members(low[:, 1], high[:, 1], H)  # (N,R,W), (N,R,H)
     regions = features.new_zeros(len(rois), K, R, R)
     for n, image in enumerate(rois[:, 0].long().tolist()):  # box by box: (K,R,H,W) would be too large for all at once
@@ -58,4 +58,5 @@ def _largest(values: Tensor, dim: int) -> Tensor:
 
 def _round(value: Tensor) -> Tensor:
     """Half away from 0, as C's round; torch.round goes to the even number."""
-    return value.sign() * (value.abs() + 0.5).floor()
+    whole = value.abs().floor()
+    return value.sign() * (whole + (value.abs() - whole >= 0.5))  # adding 0.5 first would round 0.49999997 up
