@@ -4,7 +4,9 @@ One letter legend: N boxes, R side of a mask, H x W image.
 """
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,13 @@ def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int
             inside = F.grid_sample(masks[None, n : n + 1], grid[None], align_corners=False)[0, 0]
             pasted[n, top:bottom, left:right] = inside.to(pasted.dtype)
     return pasted
+
+
+def mask_iou(probabilities: Tensor, box: Sequence[float], truth: np.ndarray) -> float:
+    """IoU of one instance's pasted mask (R,R), kept where it is at least 0.5, with its true mask (H,W) bool."""
+    pasted = paste_masks(probabilities[None], torch.tensor([box], device=probabilities.device), truth.shape)[0]
+    kept = (pasted >= 0.5).cpu().numpy()
+    return float((kept & truth).sum() / max((kept | truth).sum(), 1))
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
