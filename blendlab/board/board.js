@@ -292,7 +292,7 @@ class BoardView {
       }
     }
     const tracks = `auto repeat(${columns.length}, minmax(0, 1fr)) minmax(0, ${transposed ? 1 : 1.7}fr)`;
-    this.grid.style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 1fr))` : tracks;
+    this.grid.style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 110px))` : tracks;
   }
   header(spec) {
     const node = el("div", "bl-head");

@@ -20,6 +20,7 @@ from .base import Explorer
 
 Sources = Mapping[str, Source | Callable[[], Source]]
 START = {"K": 4, "M": 14, "R": 56}
+FIGURE = ("regions", "scores", "products", "probabilities")
 
 
 class BlenderExplorer(Explorer):
@@ -29,7 +30,8 @@ class BlenderExplorer(Explorer):
     sources     name -> Source, or a function that makes it when it is first chosen. Absent: "fitted" and "random".
     source      the name to start with; absent, the first.
     instance, K, M, R   where to start; K, M and R move to the nearest that the source serves.
-    transposed  steps as rows and bases as columns, as in the paper's figure.
+    figure      the paper's figure come alive: a row of cropped bases, a row of weights, a row of products, their sum;
+                of the controls the instance alone is shown.
 
     The controls are attributes (K, M, R, source, instance, normalizer, order, interpolation, pooling, aligned,
     sampling_ratio): set `explorer.M.value = 7` and the picture follows. `trace` holds every intermediate of the
@@ -46,9 +48,9 @@ class BlenderExplorer(Explorer):
         K: int = START["K"],
         M: int = START["M"],
         R: int = START["R"],
-        transposed: bool = False,
+        figure: bool = False,
     ):
-        super().__init__(Board(transposed=transposed))
+        super().__init__(Board(transposed=figure))
         self.picture = load(picture) if isinstance(picture, str) else picture
         if not isinstance(self.picture, Picture):
             raise TypeError(f"picture must be a Picture or a name for load(); got {type(picture).__name__}")
@@ -73,7 +75,7 @@ class BlenderExplorer(Explorer):
     # ------------------------------------------------------------------ controls
 
     def _make_controls(self) -> None:
-        wide, narrow = Layout(width="auto", flex="1 1 220px"), Layout(width="auto", flex="1 1 170px")
+        wide, narrow = Layout(width="auto", flex="1 1 220px"), Layout(width="232px")
         name, instance = self._first
 
         def slider(letter: str, tip: str):
@@ -81,7 +83,7 @@ class BlenderExplorer(Explorer):
             return widgets.IntSlider(value, 1, max(value, 112), description=letter, tooltip=tip, layout=wide)
 
         def choice(description: str, options, **start):
-            style = {"description_width": "92px"}
+            style = {"description_width": "100px"}
             return widgets.Dropdown(options=options, description=description, style=style, layout=narrow, **start)
 
         self.K, self.M, self.R = slider("K", "bases"), slider("M", "attention side"), slider("R", "output side")
@@ -94,14 +96,17 @@ class BlenderExplorer(Explorer):
         self.pooling = choice("pooling", [("RoIAlign", "align"), ("RoIPool", "pool")])
         self.sampling_ratio = choice("sampling ratio", [("1", 1), ("2", 2), ("4", 4), ("adaptive", 0)])
         self.aligned = widgets.Checkbox(True, description="aligned (half a pixel)", indent=False, layout=narrow)
-        self.reset = widgets.Button(description="reset", tooltip="everything as it was at the start", layout=narrow)
+        self.reset = widgets.Button(
+            description="reset",
+            tooltip="everything as it was at the start",
+            layout=Layout(width="110px", margin="2px 2px 2px 60px"),
+        )
         row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
         options = [self.normalizer, self.order, self.interpolation, self.pooling, self.sampling_ratio, self.aligned]
-        self.children = [
-            widgets.HBox([self.K, self.M, self.R], layout=row),
-            widgets.HBox([self.source, self.instance, *options, self.reset], layout=row),
-            self.board,
-        ]
+        sliders = widgets.HBox([self.K, self.M, self.R], layout=row)
+        menus = widgets.HBox([self.source, self.instance, *options, self.reset], layout=row)
+        self._controls = [*sliders.children, *menus.children]
+        self.children = [self.instance, self.board] if self.board.transposed else [sliders, menus, self.board]
 
     def _connect(self) -> None:
         for letter in ("K", "M", "R"):
@@ -116,7 +121,7 @@ class BlenderExplorer(Explorer):
 
     def _start(self) -> None:
         if not len(self.picture):
-            for control in self.children[0].children + self.children[1].children:
+            for control in self._controls:
                 control.disabled = True
             self.board.text = f"{self.picture.name}: no instance, so there is nothing to blend."
             return
@@ -130,7 +135,6 @@ class BlenderExplorer(Explorer):
             source = self._sources[name] = source()
         self._source = source
         self._limits = views.Limits.of(source.bases, source.attention)
-        self._base_panels: dict[int, views.Panel] = {}
         with self._hold():
             for letter, (low, high) in zip("KMR", (source.K_range, source.M_range, source.R_range), strict=True):
                 slider = getattr(self, letter)
@@ -209,10 +213,12 @@ class BlenderExplorer(Explorer):
         self.trace = trace
         self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
         panels = views.step_panels(trace, self._limits)
+        if self.board.transposed:
+            panels = [panel for panel in panels if panel.name in FIGURE]
         pixel = None if self._pin is None else views.pixel_sum(trace, *(int(s * R) for s in reversed(self._pin)))
         boxes = [self._box(i) for i in range(len(self.picture))]
         with self.board.hold_sync():
-            if bases:
+            if bases and not self.board.transposed:
                 self.board.show_bases(views.base_panel(inputs.bases, self._limits))
             self.board.show_steps(panels, box, boxes, instance, pixel)
             self.board.text = self._sentence(trace, box)

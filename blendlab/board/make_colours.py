@@ -1,6 +1,6 @@
-"""Write blendlab/board/colours.json: 256 colours a map, for the page and for the PNG snapshot alike.
+"""Write colours.json beside this file: 256 colours a map, for the page and for the PNG snapshot alike.
 
-    python scripts/make_colours.py
+    python -m blendlab.board.make_colours
 
 The colours are read from matplotlib once, here, so that no explorer imports it.
 """
@@ -17,6 +17,6 @@ table = {
     name: "".join(f"{round(255 * c):02x}" for i in range(256) for c in colormaps[source](i)[:3])
     for name, source in MAPS.items()
 }
-target = Path(__file__).parents[1] / "blendlab" / "board" / "colours.json"
+target = Path(__file__).with_name("colours.json")
 target.write_text(json.dumps(table, indent=1) + "\n")
 print(f"{target.name}: {', '.join(table)}")
