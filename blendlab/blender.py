@@ -125,6 +125,7 @@ class Blender:
         object.__setattr__(self, "output_size", check.side("output_size", self.output_size))
         object.__setattr__(self, "spatial_scale", check.scale("spatial_scale", self.spatial_scale))
         object.__setattr__(self, "sampling_ratio", check.whole("sampling_ratio", self.sampling_ratio))
+        check.flag("aligned", self.aligned)
         check.choice("pooling", self.pooling, ("align", "pool"))
         check.choice("interpolation", self.interpolation, ("bilinear", "nearest"))
         check.choice("normalizer", self.normalizer, NORMALIZERS)

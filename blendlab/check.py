@@ -76,6 +76,11 @@ def scale(name: str, value: object) -> float:
     return float(value)
 
 
+def flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):  # "no" and "False" are true
+        raise TypeError(f"{name} must be True or False; got {got(value)}")
+
+
 def choice(name: str, value: object, options: Sequence[str]) -> None:
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
@@ -106,11 +111,23 @@ def rois(boxes: Boxes, features: Tensor) -> Tensor:
     for i, (image, x1, y1, x2, y2) in enumerate(table.tolist()):
         if not (-math.inf < x1 <= x2 < math.inf and -math.inf < y1 <= y2 < math.inf):
             raise ValueError(
-                f"boxes[{i}] must be finite with x1 <= x2 and y1 <= y2; got x1={x1:g}, y1={y1:g}, x2={x2:g}, y2={y2:g}"
+                f"{_place(boxes, i)} must be finite with x1 <= x2 and y1 <= y2;"
+                f" got x1={x1:g}, y1={y1:g}, x2={x2:g}, y2={y2:g}"
             )
         if not (0 <= image < images and image == int(image)):
             raise ValueError(f"boxes[{i}] names image {image:g}; expected a whole number from 0 to {images - 1}")
     return table
+
+
+def _place(boxes: Boxes, i: int) -> str:
+    """Where the caller finds row `i` of the table: in a list, by tensor and row."""
+    if isinstance(boxes, Tensor):
+        return f"boxes[{i}]"
+    image = 0
+    while i >= len(boxes[image]):
+        i -= len(boxes[image])
+        image += 1
+    return f"boxes[{image}][{i}]"
 
 
 def _box_tensor(name: str, boxes: Tensor, columns: int, features: Tensor) -> None:
@@ -122,4 +139,4 @@ def _box_tensor(name: str, boxes: Tensor, columns: int, features: Tensor) -> Non
     if boxes.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64; got {got(boxes)}")
     if boxes.device != features.device:
-        raise ValueError(f"{name} must be on the features' device, {features.device}; got {got(boxes)}")
+        raise ValueError(f"{name} must be on the maps' device, {features.device}; got {got(boxes)}")

@@ -50,6 +50,7 @@ def roi_align(
     R = check.side("output_size", output_size)
     scale = check.scale("spatial_scale", spatial_scale)
     ratio = check.whole("sampling_ratio", sampling_ratio)
+    check.flag("aligned", aligned)
     with full_precision(features):
         return crop(features, check.rois(boxes, features), R, scale, ratio, aligned).to(features.dtype)
 
@@ -66,6 +67,7 @@ def interpolate(attention: Tensor, output_size: int, mode: str = "bilinear", ali
     check.square("attention", attention, "(N,K,M,M)")
     R = check.side("output_size", output_size)
     check.choice("mode", mode, ("bilinear", "nearest"))
+    check.flag("align_corners", align_corners)
     if align_corners and mode == "nearest":
         raise ValueError("align_corners=True needs mode='bilinear'; got mode='nearest'")
     with full_precision(attention):
