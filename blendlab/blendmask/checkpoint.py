@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import safetensors.torch
 import torch
@@ -16,11 +19,18 @@ from .model import BlendMask
 
 def save_state(state: dict, path: str | Path) -> None:
     """Write a training run's state. The file appears whole or not at all, whenever the process is killed."""
+    with _whole(path) as file:
+        torch.save(state, file)
+
+
+@contextlib.contextmanager
+def _whole(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the name `path` only once it is complete and on the disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     with open(part, "wb") as file:
-        torch.save(state, file)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -50,10 +60,8 @@ def save_weights(model: BlendMask, path: str | Path) -> None:
         for name, tensor in model.state_dict().items()
         if not name.endswith("num_batches_tracked") and not name.startswith("semantic.")
     }
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    safetensors.torch.save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
-    os.replace(part, path)
+    with _whole(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata={"config": json.dumps(model.config.to_dict())}))
 
 
 def load_weights(path: str | Path) -> BlendMask:

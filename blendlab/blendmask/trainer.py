@@ -90,7 +90,11 @@ class Losses(nn.Module):
 
 
 class Trainer:
-    """A model in training. `step()` makes one step and returns its losses; `averaged` is the model to look at."""
+    """A model in training: `step()` makes one step and returns its losses.
+
+    averaged: the model to look at, with weights averaged over the last steps. progress: the share of the budget that is
+    used up; the run is over at 1.
+    """
 
     def __init__(self, model: BlendMask, source: Source, settings: Settings):
         if tuple(source.categories) != tuple(model.config.categories):
@@ -114,6 +118,7 @@ class Trainer:
             self.losses = DistributedDataParallel(self.losses)
         self.steps, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
+        self.progress = self._share_spent()
 
     @property
     def seconds(self) -> float:
@@ -125,9 +130,8 @@ class Trainer:
         """Processor time of this process, all threads, over all resumed parts of the run."""
         return self._cpu_seconds + time.process_time() - self._cpu_started
 
-    @property
-    def progress(self) -> float:
-        """The share of the budget that is used up; the run is over at 1."""
+    def _share_spent(self) -> float:
+        """The share of the budget that is used up, 0 to 1. In a distributed run all processes must ask together."""
         spent = (self.steps, self.seconds, self.cpu_seconds)
         budgets = (self.settings.steps, self.settings.seconds, self.settings.cpu_seconds)
         share = max(s / max(b, 1e-9) for s, b in zip(spent, budgets, strict=True) if b is not None)
@@ -156,6 +160,7 @@ class Trainer:
         self.optimiser.step()
         self.steps += 1
         self._average()
+        self.progress = self._share_spent()
         return {name: float(value.detach()) for name, value in found.items()} | {"rate": rate}
 
     def _set_rate(self) -> float:
@@ -212,3 +217,4 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self._seconds, self._cpu_seconds = state["steps"], state["seconds"], state["cpu_seconds"]
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
+        self.progress = self._share_spent()

@@ -7,8 +7,8 @@ from blendlab.blendmask import BlendMask
 from blendlab.blendmask.data import Sample, batch, from_numpy, truth_of
 from blendlab.blendmask.losses import crop_masks, losses, mask_loss, match
 from blendlab.blendmask.nested import blend_regions, read
-from blendlab.blendmask.targets import Truth
 from blendlab.blendmask.predict import blender
+from blendlab.blendmask.targets import Truth
 
 RECTANGLES = ((4, 4, 30, 40), (20, 20, 60, 50))
 
@@ -53,11 +53,11 @@ def test_a_limit_on_positives_keeps_the_loss_unbiased(tiny):
     positives = match(output.dense, truths, tiny.config)
     full = mask_loss(tiny, output, truths, positives, [(3, 4, 14)], 1000, None)
     drawn = [
-        float(mask_loss(tiny, output, truths, positives, [(3, 4, 14)], 4, torch.Generator().manual_seed(i)))
+        mask_loss(tiny, output, truths, positives, [(3, 4, 14)], 4, torch.Generator().manual_seed(i)).item()
         for i in range(300)
     ]
     assert len(positives.image) > 8
-    assert sum(drawn) / len(drawn) == pytest.approx(float(full), rel=0.05)
+    assert sum(drawn) / len(drawn) == pytest.approx(full.item(), rel=0.05)
 
 
 def test_several_settings_give_the_mean_of_their_losses(tiny):
@@ -70,8 +70,8 @@ def test_several_settings_give_the_mean_of_their_losses(tiny):
 
 def test_a_batch_without_objects_trains_the_classes_alone(tiny):
     found, _, _ = step(tiny.train(), [draw()])
-    assert float(found["class"]) > 0
-    assert [float(found[name]) for name in ("box", "centerness", "mask")] == [0, 0, 0]
+    assert found["class"].item() > 0
+    assert [found[name].item() for name in ("box", "centerness", "mask")] == [0, 0, 0]
     sum(found.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in tiny.parameters())
 
@@ -107,6 +107,6 @@ def test_blending_shared_regions_is_what_the_blender_does(tiny):
 def test_the_semantic_head_learns_where_what_is():
     model = BlendMask(tiny_config(seg_head=True))
     found, _, _ = step(model, [draw(*RECTANGLES)])
-    assert float(found["semantic"]) > 0
+    assert found["semantic"].item() > 0
     found["semantic"].backward()
     assert model.semantic.out.weight.grad.abs().sum() > 0

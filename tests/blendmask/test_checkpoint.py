@@ -1,0 +1,104 @@
+import pickle
+
+import pytest
+import torch
+from conftest import tiny_config
+
+from blendlab.blendmask import BlendMask
+from blendlab.blendmask.checkpoint import assemble, load_model, load_state, load_weights, save_state, save_weights
+
+
+def test_weights_come_back_as_they_went_but_for_half_precision(tiny, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_weights(tiny, path)
+    back = load_weights(path)
+    assert back.config == tiny.config and not back.training
+    for (name, ours), theirs in zip(tiny.state_dict().items(), back.state_dict().values(), strict=True):
+        torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=1e-3, msg=name)
+        assert theirs.dtype == ours.dtype
+    image = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(back(image).bases, tiny(image).bases, atol=1e-2, rtol=1e-2)
+    assert torch.equal(back.mean, tiny.mean)
+
+
+def test_weights_take_half_the_room(tiny, tmp_path):
+    save_weights(tiny, tmp_path / "w.safetensors")
+    numbers = sum(t.numel() for t in tiny.state_dict().values())
+    assert (tmp_path / "w.safetensors").stat().st_size < 2.2 * numbers
+
+
+def test_the_training_only_head_is_not_shipped(tmp_path):
+    save_weights(BlendMask(tiny_config(seg_head=True)), tmp_path / "w.safetensors")
+    assert load_weights(tmp_path / "w.safetensors").semantic is None
+
+
+@pytest.mark.parametrize("size", [0, 5, 4000])
+def test_a_cut_file_is_said_to_be_cut(tiny, tmp_path, size):
+    path = tmp_path / "w.safetensors"
+    save_weights(tiny, path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match="cut short"):
+        load_weights(path)
+    save_state(state_of(tiny), tmp_path / "last.pt")
+    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:size])
+    with pytest.raises(ValueError, match="cut short"):
+        load_state(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("name", ["none.safetensors", "none.pt"])
+def test_a_missing_file_is_named(tmp_path, name):
+    with pytest.raises(ValueError, match=name):
+        load_model(tmp_path / name)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="lacks"):
+        load_state(tmp_path / "other.pt")
+
+
+def test_a_file_that_would_run_code_does_not(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    (tmp_path / "trap.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_state(tmp_path / "trap.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_tensors_of_another_shape_are_named(tiny):
+    tensors = tiny.state_dict()
+    tensors["attention.bias"] = torch.zeros(5)
+    tensors["colour"] = torch.zeros(1)
+    del tensors["fcos.box.bias"]
+    with pytest.raises(ValueError) as error:
+        assemble(tiny.config, tensors, "weights")
+    for part in ("fcos.box.bias", "colour", r"attention.bias is (5,), expected (48,)"):
+        assert part in str(error.value)
+
+
+def test_a_write_that_fails_leaves_the_last_file_readable(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_state(state_of(tiny), path)
+
+    def killed(state, file):
+        file.write(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_state(state_of(tiny) | {"steps": 7}, path)
+    assert load_state(path)["steps"] == 3
+
+
+def state_of(model):
+    return {
+        "config": model.config.to_dict(),
+        "settings": {},
+        "steps": 3,
+        "model": model.state_dict(),
+        "averaged": model.state_dict(),
+        "optimiser": {},
+    }

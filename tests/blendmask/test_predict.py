@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+from conftest import draw, tiny_config
+from PIL import Image
+from torchvision.ops import box_iou
+
+from blendlab.blendmask import BlendMask
+from blendlab.blendmask.fcos import Dense
+from blendlab.blendmask.postprocess import propose
+from blendlab.blendmask.predict import resize, to_rgb
+
+
+@pytest.mark.parametrize("height,width", [(64, 64), (37, 90), (200, 133), (5, 300), (1, 1)])
+def test_detections_fit_an_image_of_any_size(tiny, height, width):
+    image = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    found = tiny.predict(image, score_threshold=0.0)
+    n = len(found)
+    assert n > 0
+    assert found.boxes.shape == (n, 4) and found.scores.shape == (n,) and found.labels.shape == (n,)
+    assert found.masks.shape == (n, height, width) and found.masks.dtype == torch.bool
+    assert found.location.shape == (n, 2) and found.level.shape == (n,)
+    assert (found.boxes >= 0).all() and (found.boxes[:, 2] <= width + 1e-4).all()
+    assert (found.boxes[:, 3] <= height + 1e-4).all()
+    assert (found.scores[:-1] >= found.scores[1:]).all()
+    assert found.trace.logits.shape == (n, 14, 14)
+    ratio = found.trace.inputs.boxes[:, 1:] / found.boxes.clamp(min=1e-3)
+    near = found.boxes > 1
+    torch.testing.assert_close(ratio[near], torch.full_like(ratio[near], found.scale), rtol=0.1, atol=0)
+
+
+def test_masks_lie_in_their_boxes_and_are_the_traces_own_paste(tiny):
+    found = tiny.predict(draw((4, 4, 30, 40), (20, 20, 60, 50)).image, score_threshold=0.0)
+    assert found.masks.any()
+    for mask, (x1, y1, x2, y2) in zip(found.masks, found.boxes.tolist(), strict=True):
+        rows, columns = torch.nonzero(mask, as_tuple=True)
+        if len(rows):
+            assert rows.min() + 1 > y1 and rows.max() < y2 and columns.min() + 1 > x1 and columns.max() < x2
+
+
+def test_the_cell_that_spoke_is_the_one_whose_attention_made_the_mask(tiny):
+    image = draw((4, 4, 30, 40)).image
+    found = tiny.predict(image, score_threshold=0.0)
+    output = tiny(tiny.normalise(torch.from_numpy(image).permute(2, 0, 1)))
+    points, level = output.dense.points, output.dense.level
+    for i in range(len(found)):
+        same = (points == found.location[i]).all(1) & (level == found.level[i])
+        index = same.nonzero()[:, 0]
+        assert len(index) == 1
+        expected = tiny.attention_at(output.dense, torch.zeros_like(index), index)[0]
+        torch.testing.assert_close(found.trace.attention[i], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_pil_and_array_of_one_image_give_one_answer(tiny):
+    image = draw((4, 4, 30, 40)).image
+    one, two = tiny.predict(image, 0.0), tiny.predict(Image.fromarray(image), 0.0)
+    assert torch.equal(one.boxes, two.boxes) and torch.equal(one.masks, two.masks)
+
+
+@pytest.mark.parametrize("K,M,R", [(1, 1, 7), (2, 3, 112), (3, 4, 14), (None, None, None), (1, 4, 56)])
+def test_one_model_serves_every_k_m_and_r(tiny, K, M, R):
+    found = tiny.predict(draw((4, 4, 30, 40)).image, 0.0, K, M, R)
+    assert found.trace.regions.shape[1:] == (K or 3, R or 14, R or 14)
+    assert found.trace.attention.shape[1:] == (K or 3, M or 4, M or 4)
+    assert found.trace.settings.normalizer == ("product" if K == 1 else "softmax")
+
+
+@pytest.mark.parametrize("name,value", [("K", 0), ("K", 4), ("M", 0), ("M", 5), ("R", 0), ("R", 2.5), ("K", True)])
+def test_sizes_that_the_model_does_not_serve_are_named(tiny, name, value):
+    with pytest.raises(ValueError, match=f"{name} is .*whole numbers from 1"):
+        tiny.predict(draw().image, **{name: value})
+
+
+def test_a_dedicated_model_serves_its_own_k_alone():
+    model = BlendMask(tiny_config(nested=False)).eval()
+    with pytest.raises(ValueError, match="K is 2; this model serves whole numbers from 3 to 3"):
+        model.predict(draw().image, K=2)
+
+
+def test_nothing_above_the_threshold_gives_an_empty_answer(tiny):
+    found = tiny.predict(draw().image, score_threshold=1.0)
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4) and found.masks.shape == (0, 64, 64)
+    assert found.trace.logits.shape == (0, 14, 14)
+
+
+@pytest.mark.parametrize(
+    "image,error,message",
+    [
+        (np.zeros((64, 64), np.uint8), ValueError, r"uint8 of shape \(64, 64\)"),
+        (np.zeros((64, 64, 4), np.uint8), ValueError, r"expected uint8 of shape \(H, W, 3\)"),
+        (np.zeros((64, 64, 3), np.float32), ValueError, "float32"),
+        (np.zeros((0, 64, 3), np.uint8), ValueError, "at least one pixel"),
+        ("photo.jpg", TypeError, "image is str"),
+        (torch.zeros(3, 64, 64), TypeError, "image is Tensor"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(tiny, image, error, message):
+    with pytest.raises(error, match=message):
+        tiny.predict(image)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_a_threshold_outside_0_to_1_is_refused(tiny, threshold):
+    with pytest.raises(ValueError, match="score_threshold"):
+        tiny.predict(draw().image, score_threshold=threshold)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_pil_modes_become_rgb(mode):
+    assert to_rgb(Image.new(mode, (4, 5))).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    "size,expected",
+    [((640, 480), (1067, 800)), ((480, 640), (800, 1067)), ((2000, 500), (1333, 333)), ((800, 800), (800, 800))],
+)
+def test_resizing_keeps_the_sides_within_their_limits(size, expected):
+    assert resize(Image.new("RGB", size), 800, 1333).size == expected
+
+
+def dense_of(boxes, classes, config):
+    """A head that says exactly these boxes (n,4) with these class probabilities (n,C), all at level 0."""
+    n = len(boxes)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    return Dense(
+        torch.logit(classes)[None],
+        torch.full((1, n), 20.0),
+        torch.cat([half, half], 1)[None],
+        centre,
+        torch.zeros(n, dtype=torch.long),
+        [],
+    )
+
+
+def test_proposals_are_threshold_top_k_root_and_classwise_nms():
+    config = tiny_config(score_threshold=0.05, nms_iou=0.6)
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 9], [30, 30, 40, 40], [50, 50, 60, 60]])
+    classes = torch.tensor([[0.9, 0.01], [0.5, 0.01], [0.01, 0.4], [0.3, 0.01], [0.04, 0.01]])
+    found = propose(dense_of(boxes, classes, config), 0, config)
+    assert found.location.tolist() == [0, 2, 3]  # 1 falls to 0, 2 is of another class, 4 is under the threshold
+    assert found.labels.tolist() == [0, 1, 0]
+    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.4, 0.3]).sqrt(), atol=1e-4, rtol=0)
+    assert found.candidates == [4, 0, 0]
+    torch.testing.assert_close(found.boxes, boxes[[0, 2, 3]])
+
+
+def test_a_level_gives_its_best_top_k_and_an_image_its_best_few():
+    config = tiny_config(top_k=3, max_detections=2)
+    corner = torch.arange(6.0)[:, None] * 20
+    boxes = torch.cat([corner, corner, corner + 10, corner + 10], 1)
+    classes = torch.stack([torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), torch.full((6,), 1e-4)], 1)
+    found = propose(dense_of(boxes, classes, config), 0, config)
+    assert found.location.tolist() == [5, 4]
+    assert found.candidates == [6, 0, 0]
+    many = propose(dense_of(boxes, classes, config), 0, tiny_config(top_k=3))
+    assert sorted(many.location.tolist()) == [3, 4, 5]
+
+
+def test_proposals_of_a_class_do_not_overlap_beyond_the_limit(tiny):
+    dense = tiny(torch.randn(1, 3, 64, 64)).dense
+    found = propose(dense, 0, tiny.config, threshold=0.0)
+    for label in (0, 1):
+        boxes = found.boxes[found.labels == label]
+        iou = box_iou(boxes, boxes).fill_diagonal_(0)
+        assert iou.max() <= tiny.config.nms_iou
+
+
+def test_clipping_before_the_blend_moves_the_crop_and_after_it_does_not():
+    torch.manual_seed(0)
+    model = BlendMask(tiny_config(clip_before_blend=False)).eval()
+    torch.nn.init.constant_(model.fcos.classes.bias, 0.0)
+    found = model.predict(draw((0, 0, 20, 20)).image, 0.0)
+    raw = found.trace.inputs.boxes[:, 1:]
+    assert (raw < 0).any() and (found.boxes >= 0).all()
+    torch.testing.assert_close(raw.clamp(0, 64), found.boxes)
