@@ -12,6 +12,7 @@ import torch
 from blendlab import Blender, BlenderInputs, blend, interpolate, paste_masks, roi_align, roi_pool, softmax
 from blendlab.paste import clip_boxes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 MAPS, ATTENTION, REGIONS, MASKS = (torch.rand(s) for s in ((2, 3, 6, 6), (2, 3, 4, 4), (2, 3, 5, 5), (2, 5, 5)))
 BOXES = torch.tensor([[0.0, 1, 2, 9, 8], [1, 3, 3, 12, 20]])
 FOUR = BOXES[:, 1:]

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from blendlab import Blender, BlenderInputs, BlendTrace, blend, interpolate, roi_align, roi_pool, softmax
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 F64 = {"rtol": 0, "atol": 1e-10}
 F32 = {"rtol": 0, "atol": 1e-4}
 STEPS = ("regions", "attention", "upsampled", "scores", "products", "logits", "probabilities")

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from blendlab import paste_masks, roi_align
 from blendlab.paste import clip_boxes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 F64 = {"rtol": 0, "atol": 1e-10}
 eighths = st.integers(-80, 160).map(lambda value: value / 8)
 

@@ -12,6 +12,8 @@ from torchvision.ops import roi_pool as their_roi_pool
 
 from blendlab import roi_pool
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @st.composite
 def poolings(draw):

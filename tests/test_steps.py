@@ -18,6 +18,7 @@ from torchvision.ops import roi_align as their_roi_align
 
 from blendlab import blend, interpolate, roi_align, softmax
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 F64 = {"rtol": 0, "atol": 1e-10}
 F32 = {"rtol": 0, "atol": 1e-4}
 HALF = (torch.float16, torch.bfloat16)
