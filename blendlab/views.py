@@ -7,6 +7,7 @@ M attention side, R output side, H x W map.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .blender import BlendTrace
@@ -143,17 +144,18 @@ class PixelSum:
 
 def pixel_sum(trace: BlendTrace, row: int, column: int) -> PixelSum:
     """The sum behind pixel (row, column) of the first instance's mask, rounded so that the column adds up exactly."""
-    regions, scores, products, total = (
+    regions, scores, products, logit = (
         values[0, ..., row, column].double().tolist()
         for values in (trace.regions, trace.scores, trace.products, trace.logits)
     )
     product = trace.settings.normalizer == "product"
-    total = round(total, PixelSum.DIGITS)
+    # summed again in float64: of a large float32 logit the last digits shown are its rounding, not the column's sum
+    total = round(logit if product else sum(products), PixelSum.DIGITS)
     shown = [round(p, PixelSum.DIGITS) for p in products] if product else _adding_up(products, total)
     rounded = [(round(r, PixelSum.DIGITS), round(s, PixelSum.DIGITS)) for r, s in zip(regions, scores, strict=True)]
     rows = [(r, s, p) for (r, s), p in zip(rounded, shown, strict=True)]
-    probability = 1 / (1 + np.exp(-total)) if abs(total) < 700 else float(total > 0)
-    return PixelSum(row, column, rows, total, round(float(probability), PixelSum.DIGITS), product)
+    probability = torch.tensor(total, dtype=torch.float64).sigmoid().item()
+    return PixelSum(row, column, rows, total, round(probability, PixelSum.DIGITS), product)
 
 
 def _adding_up(values: list[float], total: float) -> list[float]:
