@@ -47,9 +47,12 @@ class Panel:
         """(n,h,w) uint8: indices into the 256 colours. NaN is drawn as the low end; `not_finite` counts them."""
         scale = 255 / (self.high - self.low)
         # NumPy, not torch: one thread. A slider's step is too small to share out between threads.
-        codes = self.values.detach().cpu().numpy() * scale
+        codes = np.clip(self.values.detach().cpu().numpy(), self.low, self.high)  # first: no number overflows
+        codes *= scale
         codes += 0.5 - self.low * scale
-        np.nan_to_num(np.clip(codes, 0, 255, out=codes), copy=False)
+        missing = np.isnan(codes)
+        if missing.any():
+            codes[missing] = 0
         return codes.astype(np.uint8)
 
 
