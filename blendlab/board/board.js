@@ -60,7 +60,7 @@ class Panel {
   read(u, v) {
     const [, height, width] = this.spec.shape, row = Math.floor(v * height), column = Math.floor(u * width);
     const value = this.spec.low + (this.codes[row * width + column] / 255) * (this.spec.high - this.spec.low);
-    const which = this.isSum(spec) ? "" : ` k = ${this.k}`;
+    const which = isSum(this.spec) ? "" : ` k = ${this.k}`;
     return `${this.spec.title}${which}, row ${row}, column ${column}: about ${short(value)}`;
   }
 }
