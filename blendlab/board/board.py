@@ -39,7 +39,8 @@ class Board(anywidget.AnyWidget):
     notes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     timing = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
-    # set by the page while a box is dragged; a trait, since ipywidgets then keeps only the newest of waiting values
+    # x1, y1, x2, y2 and the time, set by the page while a box is dragged; a trait, since ipywidgets then keeps only the
+    # newest of waiting values
     dragged = traitlets.List(traitlets.Float()).tag(sync=True, echo_update=False)
 
     def __init__(self, *, transposed: bool = False):
@@ -47,7 +48,7 @@ class Board(anywidget.AnyWidget):
         self.on_click: Callable[[float, float], None] = lambda x, y: None
         self.on_pixel: Callable[[int | None, int | None], None] = lambda row, column: None
         self.on_box: Callable[[float, float, float, float], None] = lambda *box: None
-        self.observe(lambda change: change["new"] and self.on_box(*change["new"]), "dragged")
+        self.observe(lambda change: change["new"] and self.on_box(*change["new"][:4]), "dragged")
         self.on_msg(self._event)
 
     def show_picture(self, picture: Picture) -> None:
