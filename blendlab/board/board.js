@@ -371,7 +371,7 @@ class BoardView {
     const group = this.model.get("steps");
     this.photo.outlines(group.boxes, group.selected, box); // the outline follows at once, the panels when they come
     this.place();
-    this.model.set("dragged", box);
+    this.model.set("dragged", [...box, performance.now()]); // the time: to the box of an earlier drag is a drag too
     this.model.save_changes();
   }
   sum(pixel) {
