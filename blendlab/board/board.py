@@ -76,7 +76,7 @@ class Board(anywidget.AnyWidget):
             "box": box,
             "boxes": boxes,
             "selected": selected,
-            "pixel": None if pixel is None else vars(pixel),
+            "pixel": None if pixel is None else _written(pixel),
         }
 
     def snapshot(self) -> bytes:
@@ -88,6 +88,16 @@ class Board(anywidget.AnyWidget):
             self.on_click(content["x"], content["y"])
         elif content["kind"] == "pixel":
             self.on_pixel(content["row"], content["column"])
+
+
+def _written(pixel: PixelSum) -> dict:
+    """The numbers as they are shown. As words: JSON has no NaN, and the page must not round again."""
+    word = f"{{:.{pixel.DIGITS}f}}".format
+    return vars(pixel) | {
+        "rows": [[word(number) for number in row] for row in pixel.rows],
+        "total": word(pixel.total),
+        "probability": word(pixel.probability),
+    }
 
 
 def _pack(panels: Sequence[Panel]) -> dict:
