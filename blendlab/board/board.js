@@ -377,7 +377,7 @@ class BoardView {
   sum(pixel) {
     this.root.classList.toggle("bl-pinned", Boolean(pixel));
     if (!pixel) return this.table.replaceChildren();
-    const R = this.side(), fixed = (x) => x.toFixed(4);
+    const R = this.side();
     this.root.style.setProperty("--pin-u", (pixel.column + 0.5) / R);
     this.root.style.setProperty("--pin-v", (pixel.row + 0.5) / R);
     const table = el("table"), line = (cells, tag = "td") => {
@@ -386,9 +386,9 @@ class BoardView {
     };
     el("caption", "", table).textContent = `mask pixel: row ${pixel.row}, column ${pixel.column}`;
     line(["k", pixel.multiplied ? "r" : "base r", "weight s", pixel.multiplied ? "s · σ(r)" : "s · r"], "th");
-    pixel.rows.forEach((row, k) => line([k, ...row.map(fixed)]));
-    line(["", "", pixel.multiplied ? "m = logit" : "m = sum", fixed(pixel.total)]);
-    line(["", "", "p = σ(m)", fixed(pixel.probability)]);
+    pixel.rows.forEach((row, k) => line([k, ...row]));
+    line(["", "", pixel.multiplied ? "m = logit" : "m = sum", pixel.total]);
+    line(["", "", "p = σ(m)", pixel.probability]);
     this.table.replaceChildren(table);
   }
   words() {
