@@ -92,7 +92,10 @@ class Board(anywidget.AnyWidget):
 
 def _written(pixel: PixelSum) -> dict:
     """The numbers as they are shown. As words: JSON has no NaN, and the page must not round again."""
-    word = f"{{:.{pixel.DIGITS}f}}".format
+
+    def word(number: float) -> str:
+        return f"{number + 0.0:.{pixel.DIGITS}f}"  # + 0.0, so that -0.0 has no sign
+
     return vars(pixel) | {
         "rows": [[word(number) for number in row] for row in pixel.rows],
         "total": word(pixel.total),
