@@ -105,6 +105,8 @@ def detections(report, model, output, proposals, found, expected):
     e_boxes, e_scores, e_labels = expected["boxes"], expected["scores"], expected["classes"]
     pairs = partners(proposals.boxes, proposals.labels, proposals.scores, e_boxes, e_labels, e_scores)
     report.most("detections without a partner", len(e_boxes) - len(pairs), 1)
+    if not pairs:
+        return
     ours, theirs = map(list, zip(*pairs, strict=True))
     report.most(
         "boxes, largest difference in px", float(np.abs(proposals.boxes[ours].numpy() - e_boxes[theirs]).max()), 0.1
@@ -119,6 +121,8 @@ def detections(report, model, output, proposals, found, expected):
 
     pairs = partners(found.trace.inputs.boxes[:, 1:], found.labels, found.scores, e_boxes, e_labels, e_scores)
     report.most("masks without a partner", len(e_boxes) - len(pairs), 1)
+    if not pairs:
+        return
     worst = max(np.abs(found.trace.probabilities[j].numpy() - expected["mask_probs"][i]).max() for j, i in pairs)
     report.most("mask_probs, largest difference", float(worst), 1e-3)
 
@@ -128,7 +132,7 @@ def detections(report, model, output, proposals, found, expected):
     masks = np.unpackbits(expected["final_masks_packed"], axis=2)[:, :, : found.masks.shape[2]].astype(bool)
     sure = ~ties(expected, found.masks.shape[1:])
     ious = [mask_iou(found.masks[j].numpy() & sure[i], masks[i] & sure[i]) for j, i in pairs]
-    report.least("final masks, smallest IoU", min(ious), 0.995)
+    report.least("final masks, smallest IoU", min(ious, default=0.0), 0.995)
 
 
 def ties(expected, size):

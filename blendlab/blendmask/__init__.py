@@ -2,5 +2,7 @@
 
 from .config import Config, authors
 from .model import BlendMask, Output
+from .predict import Detections
+from .pretrained import pretrained
 
-__all__ = ["BlendMask", "Config", "Output", "authors"]
+__all__ = ["BlendMask", "Config", "Detections", "Output", "authors", "pretrained"]

@@ -14,70 +14,77 @@ from .checkpoint import assemble
 from .config import authors
 from .model import BlendMask
 
-# AdelaiDet's name -> ours; the first rule that matches an entry applies to it
+# our name -> AdelaiDet's
 RULES = (
-    (r"backbone\.fpn_lateral(\d)\.(\w+)", lambda m: f"pyramid.fpn.inner_blocks.{int(m[1]) - 3}.0.{m[2]}"),
-    (r"backbone\.fpn_output(\d)\.(\w+)", lambda m: f"pyramid.fpn.layer_blocks.{int(m[1]) - 3}.0.{m[2]}"),
-    (r"backbone\.top_block\.(p\d)\.(\w+)", r"pyramid.fpn.extra_blocks.\1.\2"),
-    (r"backbone\.bottom_up\.stem\.conv1\.norm\.(\w+)", r"backbone.stem.1.\1"),
-    (r"backbone\.bottom_up\.stem\.conv1\.(\w+)", r"backbone.stem.0.\1"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.norm\.(\w+)", r"backbone.c\1.\2.downsample.1.\3"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.(\w+)", r"backbone.c\1.\2.downsample.0.\3"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm\.(\w+)", r"backbone.c\1.\2.bn\3.\4"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.(\w+)", r"backbone.c\1.\2.conv\3.\4"),
-    (r"proposal_generator\.fcos_head\.cls_tower\.(.+)", r"fcos.cls_tower.\1"),
-    (r"proposal_generator\.fcos_head\.bbox_tower\.(.+)", r"fcos.box_tower.\1"),
-    (r"proposal_generator\.fcos_head\.cls_logits\.(\w+)", r"fcos.classes.\1"),
-    (r"proposal_generator\.fcos_head\.bbox_pred\.(\w+)", r"fcos.box.\1"),
-    (r"proposal_generator\.fcos_head\.(?:ctrness|centerness)\.(\w+)", r"fcos.centerness.\1"),
-    (r"basis_module\.refine\.(.+)", r"basis_module.refine.\1"),
-    (r"basis_module\.tower\.([012])\.(.+)", r"basis_module.tower.\1.\2"),
-    (r"basis_module\.tower\.4\.(.+)", r"basis_module.last.\1"),
-    (r"basis_module\.tower\.5\.(\w+)", r"basis_module.out.\1"),
-    (r"basis_module\.seg_head\.([01])\.(.+)", r"semantic.body.0.\1.\2"),
-    (r"basis_module\.seg_head\.([34])\.(.+)", lambda m: f"semantic.body.1.{int(m[1]) - 3}.{m[2]}"),
-    (r"basis_module\.seg_head\.6\.(\w+)", r"semantic.out.\1"),
-    (r"top_layer\.(\w+)", r"attention.\1"),
+    (r"pyramid\.fpn\.inner_blocks\.(\d)\.0\.(\w+)", lambda m: f"backbone.fpn_lateral{int(m[1]) + 3}.{m[2]}"),
+    (r"pyramid\.fpn\.layer_blocks\.(\d)\.0\.(\w+)", lambda m: f"backbone.fpn_output{int(m[1]) + 3}.{m[2]}"),
+    (r"pyramid\.fpn\.extra_blocks\.(p\d)\.(\w+)", r"backbone.top_block.\1.\2"),
+    (r"backbone\.stem\.0\.(\w+)", r"backbone.bottom_up.stem.conv1.\1"),
+    (r"backbone\.stem\.1\.(\w+)", r"backbone.bottom_up.stem.conv1.norm.\1"),
+    (r"backbone\.c(\d)\.(\d+)\.downsample\.0\.(\w+)", r"backbone.bottom_up.res\1.\2.shortcut.\3"),
+    (r"backbone\.c(\d)\.(\d+)\.downsample\.1\.(\w+)", r"backbone.bottom_up.res\1.\2.shortcut.norm.\3"),
+    (r"backbone\.c(\d)\.(\d+)\.conv(\d)\.(\w+)", r"backbone.bottom_up.res\1.\2.conv\3.\4"),
+    (r"backbone\.c(\d)\.(\d+)\.bn(\d)\.(\w+)", r"backbone.bottom_up.res\1.\2.conv\3.norm.\4"),
+    (r"fcos\.cls_tower\.(.+)", r"proposal_generator.fcos_head.cls_tower.\1"),
+    (r"fcos\.box_tower\.(.+)", r"proposal_generator.fcos_head.bbox_tower.\1"),
+    (r"fcos\.classes\.(\w+)", r"proposal_generator.fcos_head.cls_logits.\1"),
+    (r"fcos\.box\.(\w+)", r"proposal_generator.fcos_head.bbox_pred.\1"),
+    (r"fcos\.centerness\.(\w+)", r"proposal_generator.fcos_head.ctrness.\1"),
+    (r"basis_module\.(refine|tower)\.(.+)", r"basis_module.\1.\2"),
+    (r"basis_module\.last\.(.+)", r"basis_module.tower.4.\1"),  # 3 is the doubling, which has no numbers
+    (r"basis_module\.out\.(\w+)", r"basis_module.tower.5.\1"),
+    (r"semantic\.body\.0\.(\d)\.(\w+)", r"basis_module.seg_head.\1.\2"),
+    (r"semantic\.body\.1\.(\d)\.(\w+)", lambda m: f"basis_module.seg_head.{int(m[1]) + 3}.{m[2]}"),
+    (r"semantic\.out\.(\w+)", r"basis_module.seg_head.6.\1"),
+    (r"attention\.(\w+)", r"top_layer.\1"),
 )
-# What an upstream file may hold beside the network: anchors, pixel statistics, loss buffers
-IGNORED = re.compile(r"pixel_(mean|std)|proposal_generator\.(anchor_generator|fcos_head\.scales)\..*|.*\.loss_\w+")
-NUMPY_DATA = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i8", "f2")}]
+# What an upstream file may hold beside the network: pixel statistics, anchors, per-level scales that BlendMask ignores
+IGNORED = re.compile(
+    r"pixel_(mean|std)|proposal_generator\.anchor_generator\..*|proposal_generator\.fcos_head\.scales\..*"
+)
 
 
-def our_name(theirs: str) -> str | None:
-    """Our parameter's name for AdelaiDet's, or None where it has no counterpart."""
-    for pattern, ours in RULES:
-        if match := re.fullmatch(pattern, theirs):
-            return ours(match) if callable(ours) else match.expand(ours)
-    return None
+def their_name(ours: str) -> str:
+    """AdelaiDet's name of one of our entries."""
+    for pattern, theirs in RULES:
+        if match := re.fullmatch(pattern, ours):
+            return theirs(match) if callable(theirs) else match.expand(theirs)
+    raise KeyError(ours)
 
 
 def from_adelaidet(weights: Mapping[str, np.ndarray | Tensor], depth: int = 50) -> BlendMask:
     """The authors' network, in eval mode, from their checkpoint entries (arrays or tensors, maybe under "model").
 
-    depth: 50 or 101. A missing, extra or misshapen entry is a ValueError that names it; the training-only semantic
-    head may be absent.
+    depth: 50 or 101. A missing, extra or misshapen entry is a ValueError that names it as the file does; the
+    training-only semantic head may be absent, and older files may say "centerness" for "ctrness".
     """
     weights = weights["model"] if isinstance(weights.get("model"), Mapping) else weights
+    weights = {name.replace("fcos_head.centerness.", "fcos_head.ctrness."): array for name, array in weights.items()}
     with torch.device("meta"):  # no random initial values, and no second copy in memory
-        model = BlendMask(authors(depth))
-    wanted = model.state_dict()
-    ours, extra = {}, []
-    for theirs, array in weights.items():
-        name = our_name(theirs)
-        if name in wanted:
-            ours[name] = torch.as_tensor(array)
-        elif not IGNORED.fullmatch(theirs):
-            extra.append(theirs)
-    if extra:
-        raise ValueError(f"not a BlendMask R-{depth} checkpoint: not expected {extra}")
-    return assemble(model.config, ours, f"BlendMask R-{depth} checkpoint")
+        wanted = {their_name(name): (name, t.shape) for name, t in BlendMask(authors(depth)).state_dict().items()}
+    if not any("seg_head" in name for name in weights):
+        wanted = {theirs: value for theirs, value in wanted.items() if "seg_head" not in theirs}
+    missing = [n for n in wanted if n not in weights and not n.endswith("num_batches_tracked")]
+    extra = [name for name in weights if name not in wanted and not IGNORED.fullmatch(name)]
+    misshapen = [
+        f"{theirs} is {tuple(weights[theirs].shape)}, expected {tuple(shape)}"
+        for theirs, (_, shape) in wanted.items()
+        if theirs in weights and tuple(weights[theirs].shape) != tuple(shape)
+    ]
+    if missing or extra or misshapen:
+        raise ValueError(
+            f"not a BlendMask R-{depth} checkpoint: missing {missing or 'nothing'}; "
+            f"not expected {extra or 'nothing'}; of another shape: {misshapen or 'none'}"
+        )
+    ours = {name: torch.as_tensor(weights[theirs]) for theirs, (name, _) in wanted.items() if theirs in weights}
+    return assemble(authors(depth), ours, f"BlendMask R-{depth} checkpoint")
 
 
 def load_file(path: str | Path) -> dict[str, np.ndarray | Tensor]:
     """The entries of an authors' .pth file, as data only: a file that would run code is refused by torch."""
     from numpy._core import multiarray
 
-    data = [*NUMPY_DATA, multiarray._reconstruct, (multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
+    data = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i8")}]
+    data += [multiarray._reconstruct, (multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
     with torch.serialization.safe_globals(data):
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,85 @@
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, __file__.rsplit("/blendmask/", 1)[0])  # tests/, where parity.py lies
+
+import parity
+
+from blendlab.blendmask.adelaidet import from_adelaidet, load_file
+
+ROWS = [("expected_r50.npz", (256, 320), 0, 0.05), ("expected_r50_odd.npz", (203, 310), 3, 0.45)]
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return parity.parity_weights.checkpoint(parity.DATA / "manifest_r50.json")
+
+
+@pytest.fixture(scope="module")
+def model(weights):
+    return from_adelaidet(weights)
+
+
+@pytest.mark.parametrize("file,size,seed,threshold", ROWS)
+def test_the_authors_weights_give_the_authors_numbers(model, file, size, seed, threshold):
+    """Norm of the difference at most 1e-4 of the norm, and the other limits that parity.py prints."""
+    with np.load(parity.DATA / file) as expected:
+        report = parity.compare(model, dict(expected), size, seed, threshold)
+    assert report.failed == []
+
+
+def test_a_network_that_is_not_the_authors_fails_the_comparison(weights):
+    """The comparison can fail: stride 2 in the 3x3 convolution, as torchvision has it, is found out."""
+    model = from_adelaidet(weights)
+    for stage in (model.backbone.c3, model.backbone.c4, model.backbone.c5):
+        stage[0].conv1.stride, stage[0].conv2.stride = (1, 1), (2, 2)
+    file, size, seed, threshold = ROWS[1]
+    with np.load(parity.DATA / file) as expected:
+        report = parity.compare(model, dict(expected), size, seed, threshold)
+    assert {"p5", "bases", "given_attentions", "detections without a partner"} <= set(report.failed)
+
+
+def test_tensors_nested_under_model_older_names_and_no_training_head(weights, model):
+    old = {name.replace("ctrness", "centerness"): torch.from_numpy(array) for name, array in weights.items()}
+    old = {name: tensor for name, tensor in old.items() if "seg_head" not in name} | {"pixel_mean": torch.zeros(3)}
+    loaded = from_adelaidet({"model": old, "iteration": 89999})
+    assert loaded.semantic is None
+    assert torch.equal(loaded.fcos.centerness.weight, model.fcos.centerness.weight)
+
+
+def test_what_is_missing_extra_or_misshapen_is_named_as_the_file_names_it(weights):
+    broken = dict(weights)
+    del broken["top_layer.bias"]
+    broken["tensor_mask_head.weight"] = np.zeros(3, np.float32)
+    broken["basis_module.tower.5.weight"] = np.zeros((8, 128, 1, 1), np.float32)
+    with pytest.raises(ValueError) as error:
+        from_adelaidet(broken)
+    for part in ("['top_layer.bias']", "['tensor_mask_head.weight']", "basis_module.tower.5.weight is (8, 128, 1, 1)"):
+        assert part in str(error.value)
+
+
+def test_r50_weights_are_no_r101(weights):
+    with pytest.raises(ValueError, match=r"R-101 checkpoint: missing.*res4\.6\.conv1"):
+        from_adelaidet(weights, depth=101)
+
+
+def test_a_file_of_numpy_arrays_is_read_as_data(tmp_path):
+    arrays = {"model": {"a": np.arange(3, dtype=np.float32), "b": torch.ones(2)}, "iteration": 5}
+    torch.save(arrays, tmp_path / "w.pth")
+    loaded = load_file(tmp_path / "w.pth")["model"]
+    assert np.array_equal(loaded["a"], arrays["model"]["a"]) and torch.equal(loaded["b"], torch.ones(2))
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"model": Trap()}, tmp_path / "w.pth")
+    with pytest.raises(pickle.UnpicklingError):
+        load_file(tmp_path / "w.pth")
+    assert not (tmp_path / "sprung").exists()
