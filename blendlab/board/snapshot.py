@@ -8,7 +8,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+
+from ..paste import paste_masks
 
 TABLE = {
     name: np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(256, 3)
@@ -16,6 +19,7 @@ TABLE = {
 }
 CELL, GAP, HEAD, PHOTO, LARGE = 84, 6, 34, 380, 180
 SUMS = ("logits", "probabilities")
+MASK, OPACITY = (230, 159, 0), 0x99  # as in board.js
 
 
 def draw(picture: dict, bases: dict, steps: dict, error: str, transposed: bool) -> bytes:
@@ -57,21 +61,17 @@ def draw(picture: dict, bases: dict, steps: dict, error: str, transposed: bool) 
 
 
 def _photo(picture: dict, steps: dict, sums: dict[str, np.ndarray]) -> Image.Image:
-    """The photograph, PHOTO pixels wide, with every box and the selected instance's mask."""
+    """The photograph, at most PHOTO pixels wide and twice as high, with every box and the selected instance's mask."""
     if not picture:
         return Image.new("RGB", (PHOTO, 1), "white")
     photo = Image.frombytes("RGB", (picture["width"], picture["height"]), picture["rgb"])
     box, selected = steps.get("box"), steps.get("selected")
     if box and "probabilities" in sums:
-        left, top, right, bottom = (round(c) for c in box)
-        if right > left and bottom > top:
-            mask = Image.fromarray(sums["probabilities"][0]).resize(
-                (right - left, bottom - top), Image.Resampling.BILINEAR
-            )
-            kept = mask.point(lambda p: 150 if p >= 128 else 0)
-            photo.paste(Image.new("RGB", kept.size, (230, 159, 0)), (left, top), kept)
-    scale = PHOTO / photo.width
-    photo = photo.resize((PHOTO, max(1, round(photo.height * scale))))
+        probabilities = torch.from_numpy(sums["probabilities"] / np.float32(255))
+        kept = paste_masks(probabilities, torch.tensor([box]), (photo.height, photo.width))[0] >= 0.5
+        photo.paste(MASK, (0, 0), Image.fromarray(kept.numpy().astype(np.uint8) * OPACITY))
+    scale = min(PHOTO / photo.width, 2 * PHOTO / photo.height)
+    photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
     pen = ImageDraw.Draw(photo)
     for i, other in enumerate(steps.get("boxes") or []):
         if i != selected:
