@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import torch
 from ipywidgets import Layout
 
-from .. import views
+from .. import check, views
 from ..blender import Blender, BlenderInputs, BlendTrace
 from ..board import Board
 from ..paste import mask_iou
@@ -59,10 +59,10 @@ class BlenderExplorer(Explorer):
             raise ValueError("sources must name at least one source; got none")
         if source is not None and source not in self._sources:
             raise ValueError(f"source must be one of {', '.join(self._sources)}; got {source!r}")
-        if len(self.picture) and not 0 <= instance < len(self.picture):
+        if len(self.picture) and not 0 <= check.whole("instance", instance) < len(self.picture):
             raise ValueError(f"instance must be from 0 to {len(self.picture) - 1}; got {instance}")
-        self._wanted = {"K": K, "M": M, "R": R}
-        self._first = (source or next(iter(self._sources)), instance)
+        self._wanted = {"K": check.side("K", K), "M": check.side("M", M), "R": check.side("R", R)}
+        self._first = (source or next(iter(self._sources)), instance, dict(self._wanted))
         self.trace: BlendTrace | None = None
         self.iou = float("nan")
         self._boxes: dict[int, list[float]] = {}  # boxes that were moved
@@ -76,10 +76,10 @@ class BlenderExplorer(Explorer):
 
     def _make_controls(self) -> None:
         wide, narrow = Layout(width="auto", flex="1 1 220px"), Layout(width="232px")
-        name, instance = self._first
+        name, instance, _ = self._first
 
         def slider(letter: str, tip: str):
-            value = max(self._wanted[letter], 1)
+            value = self._wanted[letter]
             return widgets.IntSlider(value, 1, max(value, 112), description=letter, tooltip=tip, layout=wide)
 
         def choice(description: str, options, **start):
@@ -148,9 +148,12 @@ class BlenderExplorer(Explorer):
         self._update(bases=letter == "K")
 
     def _reset(self) -> None:
-        self._wanted, self._boxes, self._pin = dict(START), {}, None
+        if not len(self.picture):
+            return
+        name, instance, wanted = self._first
+        self._wanted, self._boxes, self._pin = dict(wanted), {}, None
         with self._hold():
-            self.source.value, self.instance.value = self._first
+            self.source.value, self.instance.value = name, instance
             for control in (self.order, self.interpolation, self.pooling, self.sampling_ratio):
                 control.index = 0
             self.normalizer.value, self.aligned.value = "softmax", True
