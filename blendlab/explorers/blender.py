@@ -63,6 +63,7 @@ class BlenderExplorer(Explorer):
             raise ValueError(f"instance must be from 0 to {len(self.picture) - 1}; got {instance}")
         self._wanted = {"K": check.side("K", K), "M": check.side("M", M), "R": check.side("R", R)}
         self._first = (source or next(iter(self._sources)), instance, dict(self._wanted))
+        self._source: Source | None = None
         self.trace: BlendTrace | None = None
         self.iou = float("nan")
         self._boxes: dict[int, list[float]] = {}  # boxes that were moved
@@ -128,12 +129,10 @@ class BlenderExplorer(Explorer):
         self._source_changed()
 
     def _source_changed(self) -> None:
-        name = self.source.value
-        source = self._sources[name]
-        if not isinstance(source, Source):
-            self.board.notes = [f"making the source {name!r} ..."]
-            source = self._sources[name] = source()
-        self._source = source
+        if not len(self.picture):
+            return
+        self._source = None  # if it cannot be made, no other one's picture goes by its name
+        self._source = source = self._made(self.source.value)
         self._limits = views.Limits.of(source.bases, source.attention)
         with self._hold():
             for letter, (low, high) in zip("KMR", (source.K_range, source.M_range, source.R_range), strict=True):
@@ -142,6 +141,20 @@ class BlenderExplorer(Explorer):
                 slider.min = low
                 slider.value = min(max(self._wanted[letter], low), high)
         self._update(bases=True)
+
+    def _made(self, name: str) -> Source:
+        """The source of that name, made when it is first asked for."""
+        source = self._sources[name]
+        if callable(source):
+            self.board.notes = [f"making the source {name!r} ..."]
+            source = source()
+        if not isinstance(source, Source):
+            raise TypeError(f"sources[{name!r}] must be a Source or a function that makes one; got {check.got(source)}")
+        if source.N != len(self.picture):
+            wanted = f"must have the picture's number of instances, {len(self.picture)}"
+            raise ValueError(f"sources[{name!r}] {wanted}; got {source.N}")
+        self._sources[name] = source
+        return source
 
     def _moved(self, letter: str) -> None:
         self._wanted[letter] = getattr(self, letter).value
@@ -193,6 +206,10 @@ class BlenderExplorer(Explorer):
 
     def _update(self, bases: bool = False) -> None:
         """Blend the selected instance with what the controls say, and show it."""
+        if not len(self.picture):
+            return
+        if self._source is None:
+            return self._source_changed()  # it could not be made: again
         dropped = self._fit_normalizer()
         instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
         inputs = self._source.inputs(K, M, instance)
