@@ -3,6 +3,7 @@
 One letter legend: N boxes, K bases, M attention side, R output side.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -313,14 +314,14 @@ def _normalizers(K: int) -> list[str]:
 
 
 def _instance_at(picture: Picture, x: float, y: float) -> int | None:
-    """The instance whose mask holds the point; else the one with the smallest box round it."""
-    row, column = int(y), int(x)
+    """The instance with the smallest mask that holds the point; else the one with the smallest box round it."""
+    row, column = math.floor(y), math.floor(x)
     height, width = picture.size
     if not (0 <= row < height and 0 <= column < width):
         return None
     (on_mask,) = picture.masks[:, row, column].nonzero()
     if len(on_mask):
-        return int(on_mask[0])
+        return int(min(on_mask, key=lambda i: picture.masks[i].sum()))
     x1, y1, x2, y2 = picture.boxes.T
     (inside,) = ((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()
     areas = (x2 - x1) * (y2 - y1)
