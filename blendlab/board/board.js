@@ -8,6 +8,7 @@ const el = (tag, cls, parent) => {
   if (parent) parent.appendChild(node);
   return node;
 };
+const say = (node, text) => node.textContent !== text && (node.textContent = text); // spares the page a layout
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const isSum = (spec) => spec.name === "logits" || spec.name === "probabilities";
@@ -20,41 +21,60 @@ const palette = (hex) =>
     return (0xff000000 | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
   });
 
-function paint(canvas, codes, height, width, colours) {
-  if (canvas.width !== width) canvas.width = width;
-  if (canvas.height !== height) canvas.height = height;
-  const image = new ImageData(width, height);
-  const out = new Uint32Array(image.data.buffer);
-  for (let i = 0; i < out.length; i++) out[i] = colours[codes[i]];
-  canvas.getContext("2d").putImageData(image, 0, 0);
+// A canvas that keeps its pixels' memory: a slider's step then allocates nothing, and repaints only what changed.
+class Picture {
+  constructor(parent, cls = "") {
+    this.canvas = el("canvas", cls, parent);
+    this.context = this.canvas.getContext("2d");
+  }
+  resize(width, height) {
+    if (this.image && this.image.width === width && this.image.height === height) return false;
+    Object.assign(this.canvas, { width, height });
+    this.image = new ImageData(width, height);
+    this.words = new Uint32Array(this.image.data.buffer);
+    return true;
+  }
+  draw(codes, height, width, colours) {
+    let changed = this.resize(width, height);
+    const { words } = this;
+    for (let i = 0; i < words.length; i++) {
+      const word = colours[codes[i]];
+      if (words[i] !== word) {
+        words[i] = word;
+        changed = true;
+      }
+    }
+    if (changed) this.context.putImageData(this.image, 0, 0);
+  }
 }
 
 // ---------------------------------------------------------------- one panel: a map with its crosshair and pin
 class Panel {
-  constructor(board) {
-    this.node = el("div", "bl-panel");
-    this.canvas = el("canvas", "", this.node);
-    this.box = el("div", "bl-panel-box", this.node);
+  constructor(board, spec, k) {
+    this.node = el("div");
+    this.picture = new Picture(this.node);
+    el("div", "bl-panel-box", this.node);
     el("div", "bl-cross", this.node);
     el("div", "bl-pin", this.node);
+    const { canvas } = this.picture, which = isSum(spec) ? "" : `, k = ${k}`;
+    this.node.className = `bl-panel bl-${spec.space}`;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${spec.title}, ${spec.equation}${which}`);
+    const [, height, width] = spec.shape;
+    if (spec.space === "image") this.node.style.aspectRatio = `${width} / ${height}`;
+    this.node.addEventListener("pointerenter", () => (this.node.title = `${this.spec.equation}${which}: ${this.spec.description}`));
     this.node.addEventListener("pointermove", (e) => board.hover(this, ...this.at(e)));
     this.node.addEventListener("pointerleave", () => board.hover(null));
-    this.node.addEventListener("click", (e) => this.spec.space === "box" && board.pin(...this.at(e)));
+    this.node.addEventListener("click", (e) => spec.space === "box" && board.pin(...this.at(e)));
   }
   at(event) {
-    const r = this.canvas.getBoundingClientRect();
+    const r = this.picture.canvas.getBoundingClientRect();
     return [clamp((event.clientX - r.left) / r.width, 0, 0.999999), clamp((event.clientY - r.top) / r.height, 0, 0.999999)];
   }
   draw(spec, k, codes, colours) {
-    const [n, height, width] = spec.shape;
+    const [, height, width] = spec.shape;
     Object.assign(this, { spec, k, codes: codes.subarray(k * height * width, (k + 1) * height * width) });
-    paint(this.canvas, this.codes, height, width, colours);
-    this.node.className = `bl-panel bl-${spec.space} bl-${isSum(spec) ? "large" : "small"}`;
-    const which = isSum(spec) ? "" : `, k = ${k}`;
-    this.node.title = `${spec.equation}${which}: ${spec.description}`;
-    this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", this.node.title);
-    if (spec.space === "image") this.node.style.aspectRatio = `${width} / ${height}`;
+    this.picture.draw(this.codes, height, width, colours);
   }
   // the value under (u, v), as well as 256 colours tell it
   read(u, v) {
@@ -74,7 +94,7 @@ class Photo {
     this.board = board;
     this.node = el("div", "bl-photo", parent);
     this.canvas = el("canvas", "", this.node);
-    this.mask = el("canvas", "bl-mask", this.node);
+    this.mask = new Picture(this.node, "bl-mask");
     this.svg = this.node.appendChild(document.createElementNS(SVG, "svg"));
     this.svg.setAttribute("tabindex", "0");
     this.svg.setAttribute("role", "group");
@@ -91,8 +111,7 @@ class Photo {
   show(picture) {
     const { width, height } = picture;
     Object.assign(this, { width, height });
-    this.canvas.width = this.mask.width = width;
-    this.canvas.height = this.mask.height = height;
+    Object.assign(this.canvas, { width, height });
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.node.style.aspectRatio = `${width} / ${height}`;
     this.canvas.setAttribute("role", "img");
@@ -108,6 +127,9 @@ class Photo {
     return [((event.clientX - r.left) / r.width) * this.width, ((event.clientY - r.top) / r.height) * this.height];
   }
   outlines(boxes, selected, box) {
+    const drawn = [boxes, selected, box].join();
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
     this.svg.replaceChildren();
     const rect = (cls, [x1, y1, x2, y2]) => {
       const node = this.svg.appendChild(document.createElementNS(SVG, "rect"));
@@ -128,12 +150,15 @@ class Photo {
   }
   // paste by the rule of paste_masks: bilinear between bin centres, fading to 0 beyond them, kept where at least 0.5
   overlay(codes, R, [x1, y1, x2, y2]) {
-    const context = this.mask.getContext("2d");
-    context.clearRect(0, 0, this.width, this.height);
     const left = clamp(Math.floor(x1), 0, this.width), right = clamp(Math.floor(x2) + 1, 0, this.width);
     const top = clamp(Math.floor(y1), 0, this.height), bottom = clamp(Math.floor(y2) + 1, 0, this.height);
-    if (right <= left || bottom <= top || x2 <= x1 || y2 <= y1) return;
-    const w = right - left, h = bottom - top, image = new ImageData(w, h), out = new Uint32Array(image.data.buffer);
+    const w = right - left, h = bottom - top, { canvas, context } = this.mask;
+    canvas.hidden = w < 1 || h < 1 || x2 <= x1 || y2 <= y1;
+    if (canvas.hidden) return;
+    this.mask.resize(w, h);
+    const out = this.mask.words.fill(0);
+    const share = (x, of) => `${(100 * x) / of}%`; // the canvas is as large as the box, and lies over it
+    Object.assign(canvas.style, { left: share(left, this.width), top: share(top, this.height), width: share(w, this.width), height: share(h, this.height) });
     const axis = (first, count, low, high) => Array.from({ length: count }, (_, i) => ((first + i + 0.5 - low) / (high - low)) * R - 0.5);
     const P = R + 2, padded = new Float32Array(P * P); // one ring of zeros, so that the fading needs no cases
     for (let i = 0; i < R; i++) for (let j = 0; j < R; j++) padded[(i + 1) * P + j + 1] = codes[i * R + j] / 255;
@@ -149,7 +174,7 @@ class Photo {
         if (p >= 0.5) out[i * w + j] = 0x99009fe6; // orange, see-through
       }
     }
-    context.putImageData(image, left, top);
+    context.putImageData(this.mask.image, 0, 0);
   }
   down(event) {
     const [x, y] = this.at(event), box = this.board.box;
@@ -230,6 +255,17 @@ class BoardView {
   }
   send(content) { this.model.send(content); }
 
+  read(trait) { // the panels of "bases" or "steps", their words parsed once
+    const group = this.model.get(trait);
+    if (!group.words) return { panels: [] };
+    if (this.parsed?.[trait]?.from !== group) (this.parsed ||= {})[trait] = { from: group, codes: bytes(group.codes), ...JSON.parse(group.words) };
+    return this.parsed[trait];
+  }
+  boxes() { // [[x1, y1, x2, y2], ...]
+    const flat = this.model.get("boxes");
+    return Array.from({ length: flat.length / 4 }, (_, i) => flat.slice(4 * i, 4 * i + 4));
+  }
+
   show() { // everything the model holds; a new view starts here
     this.photo.node.hidden = !this.model.get("picture").rgb;
     if (!this.photo.node.hidden) this.photo.show(this.model.get("picture"));
@@ -252,7 +288,7 @@ class BoardView {
   }
   // one row a basis and one column a step, or the other way round; the sums stand beside, or below
   layout(names = new Set(["bases", "steps"])) {
-    const specs = ["bases", "steps"].flatMap((trait) => this.model.get(trait).panels || []);
+    const specs = ["bases", "steps"].flatMap((trait) => this.read(trait).panels);
     const shape = specs.map((s) => `${s.name} ${s.shape[0]} ${s.equation}`).join();
     if (shape !== this.shape) {
       this.build(specs);
@@ -277,7 +313,7 @@ class BoardView {
     columns.forEach((spec, i) => {
       place(this.header(spec), i + 2, 1);
       this.cells[spec.name] = Array.from({ length: spec.shape[0] }, (_, k) => {
-        const panel = new Panel(this);
+        const panel = new Panel(this, spec, k);
         place(panel.node, i + 2, k + 2);
         return panel;
       });
@@ -286,7 +322,7 @@ class BoardView {
       const stack = place(el("div", "bl-sums"), columns.length + 2, 1, K + 1);
       for (const spec of sums) {
         stack.appendChild(this.header(spec));
-        const panel = new Panel(this);
+        const panel = new Panel(this, spec, 0);
         stack.appendChild(panel.node);
         this.cells[spec.name] = [panel];
       }
@@ -300,32 +336,30 @@ class BoardView {
     el("span", "bl-equation", node).textContent = spec.equation;
     const scale = el("span", "bl-scale", node);
     el("span", "", scale);
-    paint(el("canvas", "bl-bar", scale), Uint8Array.from({ length: 64 }, (_, i) => i * 4.05), 1, 64, this.palettes[spec.colours]);
+    new Picture(scale, "bl-bar").draw(Uint8Array.from({ length: 64 }, (_, i) => i * 4.05), 1, 64, this.palettes[spec.colours]);
     el("span", "", scale);
     (this.heads ||= {})[spec.name] = node;
     return node;
   }
   draw(trait) {
-    const group = this.model.get(trait);
-    if (!group.panels) return;
-    const codes = bytes(group.codes);
+    const group = this.read(trait);
     let start = 0;
     for (const spec of group.panels) {
       const [n, height, width] = spec.shape;
-      const mine = codes.subarray(start, (start += n * height * width));
+      const mine = group.codes.subarray(start, (start += n * height * width));
       for (let k = 0; k < n; k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours]);
       const [low, , high] = this.heads[spec.name].lastChild.children;
-      low.textContent = short(spec.low);
-      high.textContent = short(spec.high);
+      say(low, short(spec.low));
+      say(high, short(spec.high));
     }
-    if (trait === "steps") this.boxes(group);
+    if (trait === "steps") this.instance(group);
   }
-  boxes(group) {
-    if (!this.photo.grip) this.box = group.box;
-    this.photo.outlines(group.boxes || [], group.selected, this.box);
+  instance(group) {
+    const boxes = this.boxes(), box = boxes[group.selected] || null;
+    if (!this.photo.grip) this.box = box;
+    this.photo.outlines(boxes, group.selected, this.box);
     const mask = this.cells.probabilities && this.cells.probabilities[0];
-    if (mask && group.box) this.photo.overlay(mask.codes, mask.spec.shape[1], group.box);
-    else this.photo.overlay([], 0, [0, 0, 0, 0]);
+    if (mask && box) this.photo.overlay(mask.codes, mask.spec.shape[1], box);
     this.place();
     this.sum(group.pixel);
   }
@@ -362,14 +396,13 @@ class BoardView {
     if (event.key === "Escape") return this.send({ kind: "pixel", row: null, column: null });
     if (!(event.key in arrows) || !R) return;
     event.preventDefault();
-    const pixel = this.model.get("steps").pixel || { row: R >> 1, column: R >> 1 };
+    const pixel = this.read("steps").pixel || { row: R >> 1, column: R >> 1 };
     const [row, column] = [pixel.row, pixel.column].map((x, i) => clamp(x + arrows[event.key][i], 0, R - 1));
     this.send({ kind: "pixel", row, column });
   }
   drag(box) {
     this.box = box;
-    const group = this.model.get("steps");
-    this.photo.outlines(group.boxes, group.selected, box); // the outline follows at once, the panels when they come
+    this.photo.outlines(this.boxes(), this.read("steps").selected, box); // the outline follows at once, the panels when they come
     this.place();
     this.model.set("dragged", [...box, performance.now()]); // the time: to the box of an earlier drag is a drag too
     this.model.save_changes();
@@ -393,10 +426,10 @@ class BoardView {
   }
   words() {
     const get = (name) => this.model.get(name);
-    this.text.textContent = get("text");
-    this.timing.textContent = get("timing");
-    this.notes.replaceChildren(...get("notes").map((note) => Object.assign(el("p"), { textContent: note })));
-    this.error.textContent = get("error");
+    say(this.text, get("text"));
+    say(this.timing, get("timing"));
+    if (get("notes") !== this.noted) this.notes.replaceChildren(...(this.noted = get("notes")).map((note) => Object.assign(el("p"), { textContent: note })));
+    say(this.error, get("error"));
     this.root.classList.toggle("bl-broken", Boolean(get("error"))); // no stale picture beside an error
   }
 }

@@ -22,8 +22,8 @@ COLOURS = json.loads((HERE / "colours.json").read_text())
 class Board(anywidget.AnyWidget):
     """A photograph with boxes and a mask, a grid of panels (a column a step, a row a basis), a text line.
 
-    Call `show_picture`, `show_bases` and `show_steps`; set `text`, `notes`, `timing`, `error`. Events come to the
-    functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`, and
+    Call `show_picture`, `show_bases` and `show_steps`; set `boxes`, `text`, `notes`, `timing`, `error`. Events come to
+    the functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`, and
     `on_box(x1, y1, x2, y2)`.
     """
 
@@ -35,6 +35,7 @@ class Board(anywidget.AnyWidget):
     picture = traitlets.Dict({}).tag(sync=True)
     bases = traitlets.Dict({}).tag(sync=True)
     steps = traitlets.Dict({}).tag(sync=True)
+    boxes = traitlets.List(traitlets.Float()).tag(sync=True)  # x1, y1, x2, y2 of each instance, one after the other
     text = traitlets.Unicode("").tag(sync=True)
     notes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     timing = traitlets.Unicode("").tag(sync=True)
@@ -60,28 +61,21 @@ class Board(anywidget.AnyWidget):
             "rgb": np.ascontiguousarray(picture.image).tobytes(),
         }
 
-    def show_bases(self, panel: Panel | None) -> None:
-        self.bases = {} if panel is None else _pack([panel])
+    def show_bases(self, panel: Panel) -> None:
+        self.bases = _pack([panel])
 
     def show_steps(
         self,
         panels: Sequence[Panel],
-        box: Sequence[float] | None,
-        boxes: Sequence[Sequence[float]],
-        selected: int | None,
+        selected: int,
         pixel: PixelSum | None,
     ) -> None:
-        """The steps for `box`, the one selected of `boxes` (which may have been dragged), and the pinned pixel."""
-        self.steps = _pack(panels) | {
-            "box": box,
-            "boxes": boxes,
-            "selected": selected,
-            "pixel": None if pixel is None else _written(pixel),
-        }
+        """The steps of the instance whose box is the `selected` of `boxes`, and the sum at the pinned pixel."""
+        self.steps = _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel))
 
     def snapshot(self) -> bytes:
         """A PNG of what the board shows, for viewers without a kernel."""
-        return draw(self.picture, self.bases, self.steps, self.error, self.transposed)
+        return draw(self.picture, self.bases, self.steps, self.boxes, self.error, self.transposed)
 
     def _event(self, _, content: dict, buffers: list) -> None:
         if content["kind"] == "click":
@@ -103,10 +97,13 @@ def _written(pixel: PixelSum) -> dict:
     }
 
 
-def _pack(panels: Sequence[Panel]) -> dict:
-    """Panels as {"panels": what they are, "codes": their uint8 values one after the other}."""
+def _pack(panels: Sequence[Panel], **more: object) -> dict:
+    """{"words": JSON that says what the panels are (and `more`), "codes": their uint8 values one after the other}.
+
+    JSON in one string, since ipywidgets otherwise walks through every number in search of buffers: half a step's time.
+    """
     codes = [panel.codes() for panel in panels]
-    return {
+    words = {
         "panels": [
             {
                 "name": panel.name,
@@ -121,5 +118,6 @@ def _pack(panels: Sequence[Panel]) -> dict:
             }
             for panel, values in zip(panels, codes, strict=True)
         ],
-        "codes": b"".join(values.tobytes() for values in codes),
+        **more,
     }
+    return {"words": json.dumps(words), "codes": b"".join(values.tobytes() for values in codes)}

@@ -22,7 +22,7 @@ SUMS = ("logits", "probabilities")
 MASK, OPACITY = (230, 159, 0), 0x99  # as in board.js
 
 
-def draw(picture: dict, bases: dict, steps: dict, error: str, transposed: bool) -> bytes:
+def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str, transposed: bool) -> bytes:
     """PNG bytes of the photograph with boxes and mask, and the panels in their grid; or of the error alone."""
     if error:
         canvas = Image.new("RGB", (700, 60), "white")
@@ -32,7 +32,7 @@ def draw(picture: dict, bases: dict, steps: dict, error: str, transposed: bool) 
     columns = [(spec, codes) for spec, codes in maps if spec["name"] not in SUMS]
     sums = [(spec, codes) for spec, codes in maps if spec["name"] in SUMS]
     K = max((len(codes) for _, codes in columns), default=0)
-    photo = _photo(picture, steps, {spec["name"]: codes for spec, codes in sums})
+    photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums})
     across, down = (K, len(columns)) if transposed else (len(columns), K)
     side_sums = bool(sums) and not transposed
     width = PHOTO + GAP + (HEAD * 3 if transposed else 0) + across * (CELL + GAP) + (LARGE + GAP) * side_sums
@@ -60,12 +60,13 @@ def draw(picture: dict, bases: dict, steps: dict, error: str, transposed: bool) 
     return _png(canvas)
 
 
-def _photo(picture: dict, steps: dict, sums: dict[str, np.ndarray]) -> Image.Image:
+def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.ndarray]) -> Image.Image:
     """The photograph, at most PHOTO pixels wide and twice as high, with every box and the selected instance's mask."""
     if not picture:
         return Image.new("RGB", (PHOTO, 1), "white")
     photo = Image.frombytes("RGB", (picture["width"], picture["height"]), picture["rgb"])
-    box, selected = steps.get("box"), steps.get("selected")
+    selected = json.loads(steps["words"])["selected"] if steps else None
+    box = None if selected is None else boxes[4 * selected : 4 * selected + 4]
     if box and "probabilities" in sums:
         probabilities = torch.from_numpy(sums["probabilities"] / np.float32(255))
         kept = paste_masks(probabilities, torch.tensor([box]), (photo.height, photo.width))[0] >= 0.5
@@ -73,9 +74,9 @@ def _photo(picture: dict, steps: dict, sums: dict[str, np.ndarray]) -> Image.Ima
     scale = min(PHOTO / photo.width, 2 * PHOTO / photo.height)
     photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
     pen = ImageDraw.Draw(photo)
-    for i, other in enumerate(steps.get("boxes") or []):
+    for i in range(len(boxes) // 4):
         if i != selected:
-            pen.rectangle([c * scale for c in other], outline="white")
+            pen.rectangle([c * scale for c in boxes[4 * i : 4 * i + 4]], outline="white")
     if box:
         pen.rectangle([c * scale for c in box], outline=(255, 209, 102), width=3)
     return photo
@@ -84,7 +85,7 @@ def _photo(picture: dict, steps: dict, sums: dict[str, np.ndarray]) -> Image.Ima
 def _unpack(group: dict) -> list[tuple[dict, np.ndarray]]:
     """What Board packed: each panel's words with its codes (n,h,w)."""
     maps, start = [], 0
-    for spec in group.get("panels", ()):
+    for spec in json.loads(group["words"])["panels"] if group else ():
         n, h, w = spec["shape"]
         maps.append((spec, np.frombuffer(group["codes"], np.uint8, n * h * w, start).reshape(n, h, w)))
         start += n * h * w

@@ -5,8 +5,20 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import ipywidgets as widgets
+import torch
 
 from ..board import Board
+
+
+@contextmanager
+def one_thread():
+    """A slider's step is too small to share out: on two busy cores two threads took 14 times the CPU time of one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Explorer(widgets.VBox):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import ipywidgets as widgets
+import numpy as np
 import torch
 from ipywidgets import Layout
 
@@ -16,8 +17,9 @@ from ..blender import Blender, BlenderInputs, BlendTrace
 from ..board import Board
 from ..paste import mask_iou
 from ..pictures import Picture, load
+from ..pictures.picture import check_boxes
 from ..sources import Source, random_source
-from .base import Explorer
+from .base import Explorer, one_thread
 
 Sources = Mapping[str, Source | Callable[[], Source]]
 START = {"K": 4, "M": 14, "R": 56}
@@ -141,6 +143,7 @@ class BlenderExplorer(Explorer):
                 slider.min, slider.max = min(low, slider.max), high  # never a minimum above the maximum
                 slider.min = low
                 slider.value = min(max(self._wanted[letter], low), high)
+        self._show_boxes()
         self._update(bases=True)
 
     def _made(self, name: str) -> Source:
@@ -197,20 +200,31 @@ class BlenderExplorer(Explorer):
         self._update()
 
     def _dragged(self, *box: float) -> None:
+        if not len(self.picture):
+            return
+        check_boxes(np.array([box]))
         self._boxes[self.instance.value] = list(box)
-        self._update()
+        with self.board.hold_sync():
+            self._show_boxes()
+            self._update()
+
+    def _show_boxes(self) -> None:
+        self.board.boxes = [side for i in range(len(self.picture)) for side in self._box(i)]
 
     def _box(self, instance: int) -> list[float]:
-        return self._boxes.get(instance, self.picture.boxes[instance].tolist())
+        return self._boxes.get(instance) or self._source.boxes[instance].tolist()
 
     # ------------------------------------------------------------------ the one update
 
+    @one_thread()
+    @torch.no_grad()
     def _update(self, bases: bool = False) -> None:
         """Blend the selected instance with what the controls say, and show it."""
         if not len(self.picture):
             return
         if self._source is None:
             return self._source_changed()  # it could not be made: again
+        time.sleep(0)
         dropped = self._fit_normalizer()
         instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
         inputs = self._source.inputs(K, M, instance)
@@ -228,8 +242,7 @@ class BlenderExplorer(Explorer):
             order=self.order.value,
         )
         began = time.perf_counter()
-        with torch.no_grad():
-            trace = blender(inputs.bases, inputs.attention, inputs.boxes)
+        trace = blender(inputs.bases, inputs.attention, inputs.boxes)
         milliseconds = 1000 * (time.perf_counter() - began)
         self.trace = trace
         self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
@@ -237,11 +250,10 @@ class BlenderExplorer(Explorer):
         if self.board.transposed:
             panels = [panel for panel in panels if panel.name in FIGURE]
         pixel = None if self._pin is None else views.pixel_sum(trace, *(int(s * R) for s in reversed(self._pin)))
-        boxes = [self._box(i) for i in range(len(self.picture))]
         with self.board.hold_sync():
             if bases and not self.board.transposed:
                 self.board.show_bases(views.base_panel(inputs.bases, self._limits))
-            self.board.show_steps(panels, box, boxes, instance, pixel)
+            self.board.show_steps(panels, instance, pixel)
             self.board.text = self._sentence(trace, box)
             self.board.notes = self._notes(trace, dropped)
             self.board.timing = f"blend {milliseconds:.2f} ms"
