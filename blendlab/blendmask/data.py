@@ -40,17 +40,18 @@ class Source(Protocol):
 class Scenes:
     """Composed scenes of the training split, made on the fly; sample i is the scene of seed `seed` + i.
 
-    options: those of `pictures.scenes.scene_arrays`, such as overlap=0.4.
+    short_side, long_side: the network's image size. options: those of `pictures.scenes.scene_arrays`, such as
+    overlap=0.4.
     """
 
     categories: tuple[str, ...] = CATEGORIES
 
-    def __init__(self, seed: int = 0, **options: object):
-        self.seed, self.options = seed, options
+    def __init__(self, seed: int = 0, short_side: int = 128, long_side: int = 512, **options: object):
+        self.seed, self.sides, self.options = seed, (short_side, long_side), options
 
     def sample(self, index: int) -> Sample:
         image, masks, boxes, classes = scene_arrays(self.seed + index, "train", **self.options)
-        return Sample(from_numpy(image), Truth(*map(torch.from_numpy, (boxes, classes, masks))))
+        return fit(image, Truth(*map(torch.from_numpy, (boxes, classes, masks))), *self.sides)
 
 
 class Folder:
@@ -64,25 +65,29 @@ class Folder:
         turn, place = divmod(index, len(self.pictures))
         order = np.random.default_rng((self.seed, turn)).permutation(len(self.pictures))
         picture = self.pictures[int(order[place])]
-        image = resize(Image.fromarray(picture.image), *self.sides)
-        size = (image.size[1], image.size[0])
-        masks = torch.from_numpy(picture.masks)[None].float()  # (1,n,h,w)
-        masks = interpolate(masks, size, mode="nearest-exact")[0] >= 0.5 if len(picture) else torch.zeros(0, *size) > 0
-        scale = np.array([*image.size, *image.size]) / np.array([*picture.size[::-1], *picture.size[::-1]])
-        truth = truth_of(picture, self.categories)
-        truth = Truth(truth.boxes * torch.from_numpy(scale).float(), truth.labels, masks)
-        pixels = from_numpy(np.asarray(image))
-        if np.random.default_rng((self.seed, turn, place)).random() < 0.5:
-            pixels, truth = mirror(pixels, truth)
-        return Sample(pixels, truth)
+        sample = fit(picture.image, truth_of(picture, self.categories), *self.sides)
+        return mirror(sample) if np.random.default_rng((self.seed, turn, place)).random() < 0.5 else sample
 
 
-def mirror(image: Tensor, truth: Truth) -> tuple[Tensor, Truth]:
+def fit(image: np.ndarray, truth: Truth, short_side: int, long_side: int) -> Sample:
+    """An image (H,W,3) and its objects at the size that the network works at; see `predict.resize`."""
+    resized = resize(Image.fromarray(image), short_side, long_side)
+    (height, width), (new_width, new_height) = image.shape[:2], resized.size
+    if (height, width) != (new_height, new_width):
+        scale = torch.tensor([new_width / width, new_height / height] * 2)
+        masks = torch.zeros(len(truth.masks), new_height, new_width, dtype=torch.bool)
+        if len(masks):  # interpolate refuses none
+            masks = interpolate(truth.masks[None].float(), (new_height, new_width), mode="nearest-exact")[0] > 0.5
+        truth = Truth(truth.boxes * scale, truth.labels, masks)
+    return Sample(from_numpy(np.asarray(resized)), truth)
+
+
+def mirror(sample: Sample) -> Sample:
     """Left and right exchanged."""
-    x1, y1, x2, y2 = truth.boxes.unbind(1)
-    width = image.shape[2]
+    x1, y1, x2, y2 = sample.truth.boxes.unbind(1)
+    width = sample.image.shape[2]
     boxes = torch.stack([width - x2, y1, width - x1, y2], 1)
-    return image.flip(2), Truth(boxes, truth.labels, truth.masks.flip(2))
+    return Sample(sample.image.flip(2), Truth(boxes, sample.truth.labels, sample.truth.masks.flip(2)))
 
 
 def truth_of(picture: Picture, categories: tuple[str, ...]) -> Truth:

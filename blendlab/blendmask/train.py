@@ -154,7 +154,8 @@ def _data(
     if pictures is not None:
         held_out = read_coco(*options.check, config.categories) if options.check else []
         return Folder(pictures, settings.seed, config.short_side, config.long_side), held_out
-    scenes = Scenes(settings.seed * 10_000_019, count=settings.count, overlap=settings.overlap)
+    sides = (config.short_side, config.long_side)
+    scenes = Scenes(settings.seed * 10_000_019, *sides, count=settings.count, overlap=settings.overlap)
     return scenes, SceneList("held_out", options.pictures)
 
 

@@ -153,12 +153,20 @@ def test_a_batch_pads_smaller_images_and_leaves_their_objects(tiny):
 
 def test_mirroring_moves_boxes_with_their_masks():
     sample = Drawn().sample(0)
-    image, truth = mirror(sample.image, sample.truth)
-    for box, mask in zip(truth.boxes.tolist(), truth.masks, strict=True):
+    mirrored = mirror(sample)
+    for box, mask in zip(mirrored.truth.boxes.tolist(), mirrored.truth.masks, strict=True):
         rows, columns = torch.nonzero(mask, as_tuple=True)
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    back_image, back = mirror(image, truth)
-    assert torch.equal(back_image, sample.image) and torch.equal(back.boxes, sample.truth.boxes)
+    back = mirror(mirrored)
+    assert torch.equal(back.image, sample.image) and torch.equal(back.truth.boxes, sample.truth.boxes)
+    assert not torch.equal(mirrored.image, sample.image)
+
+
+def test_scenes_come_at_the_networks_size_with_their_objects():
+    native, doubled = Scenes().sample(4), Scenes(short_side=256).sample(4)
+    assert doubled.image.shape == (3, 256, 256) and doubled.truth.masks.shape[1:] == (256, 256)
+    torch.testing.assert_close(doubled.truth.boxes, 2 * native.truth.boxes)
+    assert torch.equal(doubled.truth.masks[:, ::2, ::2], native.truth.masks)
 
 
 @pytest.fixture
