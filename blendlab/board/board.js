@@ -319,7 +319,7 @@ class BoardView {
       });
     });
     if (sums.length) {
-      const stack = place(el("div", "bl-sums"), columns.length + 2, 1, K + 1);
+      const stack = place(el("div", "bl-sums"), columns.length + 2, 1, transposed ? K + 1 : K + 2);
       for (const spec of sums) {
         stack.appendChild(this.header(spec));
         const panel = new Panel(this, spec, 0);
@@ -328,6 +328,7 @@ class BoardView {
       }
     }
     const tracks = `auto repeat(${columns.length}, minmax(0, 1fr)) minmax(0, ${transposed ? 1 : 1.7}fr)`;
+    this.grid.style.gridTemplateRows = transposed ? "" : `repeat(${K + 1}, auto) 1fr`; // room to spare goes below the panels
     this.grid.style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 110px))` : tracks;
   }
   header(spec) {
