@@ -357,7 +357,10 @@ class BoardView {
   }
   instance(group) {
     const boxes = this.boxes(), box = boxes[group.selected] || null;
-    if (!this.photo.grip) this.box = box;
+    // A box that is on its way to the kernel is ahead of the answer to the one before: keys pressed quickly add up.
+    if (group.selected !== this.selected || String(box) === String(this.sent)) this.sent = null;
+    this.selected = group.selected;
+    if (!this.sent) this.box = box;
     this.photo.outlines(boxes, group.selected, this.box);
     const mask = this.cells.probabilities && this.cells.probabilities[0];
     if (mask && box) this.photo.overlay(mask.codes, mask.spec.shape[1], box);
@@ -397,12 +400,13 @@ class BoardView {
     if (event.key === "Escape") return this.send({ kind: "pixel", row: null, column: null });
     if (!(event.key in arrows) || !R) return;
     event.preventDefault();
-    const pixel = this.read("steps").pixel || { row: R >> 1, column: R >> 1 };
+    const pixel = (this.aim?.R === R && this.aim) || this.read("steps").pixel || { row: R >> 1, column: R >> 1 };
     const [row, column] = [pixel.row, pixel.column].map((x, i) => clamp(x + arrows[event.key][i], 0, R - 1));
+    this.aim = { row, column, R };
     this.send({ kind: "pixel", row, column });
   }
   drag(box) {
-    this.box = box;
+    this.box = this.sent = box;
     this.photo.outlines(this.boxes(), this.read("steps").selected, box); // the outline follows at once, the panels when they come
     this.place();
     this.model.set("dragged", [...box, performance.now()]); // the time: to the box of an earlier drag is a drag too
@@ -410,6 +414,7 @@ class BoardView {
   }
   sum(pixel) {
     this.root.classList.toggle("bl-pinned", Boolean(pixel));
+    if (!pixel || (pixel.row === this.aim?.row && pixel.column === this.aim?.column)) this.aim = null;
     if (!pixel) return this.table.replaceChildren();
     const R = this.side();
     this.root.style.setProperty("--pin-u", (pixel.column + 0.5) / R);
@@ -431,6 +436,7 @@ class BoardView {
     say(this.timing, get("timing"));
     if (get("notes") !== this.noted) this.notes.replaceChildren(...(this.noted = get("notes")).map((note) => Object.assign(el("p"), { textContent: note })));
     say(this.error, get("error"));
+    if (get("error")) this.sent = this.aim = null;
     this.root.classList.toggle("bl-broken", Boolean(get("error"))); // no stale picture beside an error
   }
 }
