@@ -63,7 +63,7 @@ def test_nothing_outside_the_box():
 
 
 def test_empty_boxes_and_no_boxes_paste_nothing():
-    boxes = torch.tensor([[3.0, 3, 3, 8], [3, 3, 8, 3], [4, 4, 4, 4]])
+    boxes = torch.tensor([[3.0, 3, 3, 8], [3, 3, 8, 3], [4.5, 4.5, 4.5, 9]])  # the last one touches centres
     assert not paste_masks(torch.ones(3, 4, 4), boxes, (10, 10)).any()
     assert paste_masks(torch.zeros(0, 4, 4), torch.zeros(0, 4), (10, 12)).shape == (0, 10, 12)
 
