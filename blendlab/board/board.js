@@ -196,6 +196,7 @@ class Photo {
     if (!grip.from || !(grip.handle || grip.inside)) return;
     if (!grip.moved && Math.hypot(event.clientX - grip.px, event.clientY - grip.py) < 4) return;
     grip.moved = true;
+    this.board.hover(null); // the crosshair would stay where the drag began
     this.board.drag(this.resized(grip.from, grip.handle, x - grip.x, y - grip.y));
   }
   // a side never crosses its opposite: a box keeps at least one pixel each way, and stays in reach of the image
