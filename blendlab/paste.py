@@ -44,10 +44,12 @@ def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int
 
 def mask_iou(probabilities: Tensor, box: Sequence[float], truth: np.ndarray) -> float:
     """IoU of one instance's pasted mask (R,R), kept where it is at least 0.5, with its true mask (H,W) bool."""
-    pasted = paste_masks(probabilities[None], torch.tensor([box], device=probabilities.device), truth.shape)[0]
+    pasted = paste_masks(
+        probabilities[None], torch.tensor([[float(c) for c in box]], device=probabilities.device), truth.shape
+    )[0]
     kept = (pasted >= 0.5).cpu().numpy()
     both = np.count_nonzero(kept & truth)
-    return both / max(np.count_nonzero(kept) + np.count_nonzero(truth) - both, 1)
+    return float(both / max(np.count_nonzero(kept) + np.count_nonzero(truth) - both, 1))
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:

@@ -73,6 +73,8 @@ def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.nd
         photo.paste(MASK, (0, 0), Image.fromarray(kept.numpy().astype(np.uint8) * OPACITY))
     scale = min(PHOTO / photo.width, 2 * PHOTO / photo.height)
     photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
+    # few colours make a small file, and notebooks keep their pictures in git; the panels keep theirs exactly
+    photo = photo.quantize(64, dither=Image.Dither.NONE).convert("RGB")
     pen = ImageDraw.Draw(photo)
     for i in range(len(boxes) // 4):
         if i != selected:

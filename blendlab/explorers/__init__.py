@@ -1,5 +1,6 @@
 """Explorers: controls and a board around one pure update. One file an explorer."""
 
 from .blender import BlenderExplorer
+from .guess import Guess
 
-__all__ = ["BlenderExplorer"]
+__all__ = ["BlenderExplorer", "Guess"]
