@@ -10,6 +10,7 @@ import numpy as np
 
 from ..pictures.picture import Picture
 from .model import BlendMask
+from .nested import sizes
 
 
 def average_precision(
@@ -17,11 +18,12 @@ def average_precision(
 ) -> dict[str, float]:
     """Mask and box AP of `model` on pictures with known objects: {"mask_ap", "box_ap"}, fractions of 1.
 
-    Every detection above the model's own low threshold counts. NaN where the pictures hold no object at all.
+    Every detection above the model's own low threshold counts. K, M, R: the model's own where None. NaN where the pictures hold no object at all.
     Raises ValueError for a picture whose labels the model does not know.
     """
     from pycocotools import mask as rle
 
+    K, M, R = sizes(model.config, K, M, R)
     categories = list(model.config.categories)
     images, truth, found = [], [], []
     for i, picture in enumerate(pictures, 1):

@@ -92,7 +92,7 @@ class BlendMask(nn.Module):
         score_threshold: float = 0.3,
         K: int | None = None,
         M: int | None = None,
-        R: int | None = None,
+        R: int = 56,
     ) -> Detections:
         """Objects of one image: H x W x 3 uint8 RGB array or PIL image, of any size. See `predict.predict`."""
         from .predict import predict

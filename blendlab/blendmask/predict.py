@@ -48,12 +48,12 @@ def predict(
     score_threshold: float = 0.3,
     K: int | None = None,
     M: int | None = None,
-    R: int | None = None,
+    R: int = 56,
 ) -> Detections:
     """Run `model` on one image: H x W x 3 uint8 RGB array, or PIL image, of any size.
 
-    score_threshold: on sqrt(class * centerness), 0 to 1. K, M, R: bases read, attention side, output side; the config's
-    own where None. An image without objects gives a Detections of length 0. TypeError or ValueError for anything else.
+    score_threshold: on sqrt(class * centerness), 0 to 1. K, M: bases read and attention side, the config's own where None;
+    R: output side. An image without objects gives a Detections of length 0. TypeError or ValueError for anything else.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold is {score_threshold!r}; expected 0 to 1")

@@ -23,7 +23,7 @@ def test_detections_fit_an_image_of_any_size(tiny, height, width):
     assert (found.boxes >= 0).all() and (found.boxes[:, 2] <= width + 1e-4).all()
     assert (found.boxes[:, 3] <= height + 1e-4).all()
     assert (found.scores[:-1] >= found.scores[1:]).all()
-    assert found.trace.logits.shape == (n, 14, 14)
+    assert found.trace.logits.shape == (n, 56, 56)
     ratio = found.trace.inputs.boxes[:, 1:] / found.boxes.clamp(min=1e-3)
     near = found.boxes > 1
     torch.testing.assert_close(ratio[near], torch.full_like(ratio[near], found.scale), rtol=0.1, atol=0)
@@ -57,10 +57,10 @@ def test_pil_and_array_of_one_image_give_one_answer(tiny):
     assert torch.equal(one.boxes, two.boxes) and torch.equal(one.masks, two.masks)
 
 
-@pytest.mark.parametrize("K,M,R", [(1, 1, 7), (2, 3, 112), (3, 4, 14), (None, None, None), (1, 4, 56)])
+@pytest.mark.parametrize("K,M,R", [(1, 1, 7), (2, 3, 112), (3, 4, 14), (None, None, 56), (1, 4, 56)])
 def test_one_model_serves_every_k_m_and_r(tiny, K, M, R):
     found = tiny.predict(draw((4, 4, 30, 40)).image, 0.0, K, M, R)
-    assert found.trace.regions.shape[1:] == (K or 3, R or 14, R or 14)
+    assert found.trace.regions.shape[1:] == (K or 3, R, R)
     assert found.trace.attention.shape[1:] == (K or 3, M or 4, M or 4)
     assert found.trace.settings.normalizer == ("product" if K == 1 else "softmax")
 
@@ -81,7 +81,7 @@ def test_nothing_above_the_threshold_gives_an_empty_answer(tiny):
     found = tiny.predict(draw().image, score_threshold=1.0)
     assert len(found) == 0
     assert found.boxes.shape == (0, 4) and found.masks.shape == (0, 64, 64)
-    assert found.trace.logits.shape == (0, 14, 14)
+    assert found.trace.logits.shape == (0, 56, 56)
 
 
 @pytest.mark.parametrize(
