@@ -151,6 +151,16 @@ def test_progress_is_told_every_step():
     assert all(loss > 0 for _, _, loss in told)
 
 
+def test_the_number_of_threads_is_as_before():
+    before, during = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        fit(discs(), steps=1, progress=lambda *_: during.append(torch.get_num_threads()))
+        assert (during, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_short_fit_shows_no_bar(capsys):
     fit(discs(), steps=2)
     assert capsys.readouterr().err == ""
