@@ -35,7 +35,8 @@ def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str
     photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums})
     across, down = (K, len(columns)) if transposed else (len(columns), K)
     side_sums = bool(sums) and not transposed
-    width = PHOTO + GAP + (HEAD * 3 if transposed else 0) + across * (CELL + GAP) + (LARGE + GAP) * side_sums
+    grid_width = max(across * (CELL + GAP), 0 if side_sums else len(sums) * (LARGE + GAP))
+    width = PHOTO + GAP + (HEAD * 3 if transposed else 0) + grid_width + (LARGE + GAP) * side_sums
     sums_height = (LARGE + HEAD) * len(sums) if side_sums else (LARGE + HEAD) * bool(sums)
     grid_height = down * (CELL + GAP) + (0 if transposed else HEAD)
     height = max(photo.height, grid_height + (sums_height if transposed else 0), sums_height if side_sums else 0)
