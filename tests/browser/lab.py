@@ -11,6 +11,8 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
+
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -88,6 +90,14 @@ def browser():
             yield chrome
         finally:
             chrome.close()
+
+
+def write_notebook(path: Path, cells) -> str:
+    """Write a notebook of code cells; its file name."""
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
+    nbformat.write(notebook, path)
+    return path.name
 
 
 class Notebook:
