@@ -103,8 +103,10 @@ def write_notebook(path: Path, cells) -> str:
 class Notebook:
     """A notebook in a JupyterLab page: run it, find its controls, wait for what it shows."""
 
-    def __init__(self, chrome, url: str, path: str, width: int = 1400, height: int = 1000):
+    def __init__(self, chrome, url: str, path: str, width: int = 1400, height: int = 1000, script: str = ""):
+        """`script` runs in the page before JupyterLab's own."""
         self.page = chrome.new_page(viewport={"width": width, "height": height})
+        self.page.add_init_script(script)
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.goto(f"{url}/lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{path}")

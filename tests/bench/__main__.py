@@ -1,0 +1,42 @@
+"""Measure everything and write docs/bench.md.    python -m tests.bench [blending] [starting] [sliders]"""
+
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+import torchvision
+
+from . import blending, sliders, starting
+
+PARTS = {"blending": blending, "starting": starting, "sliders": sliders}
+REPORT = Path(__file__).parents[2] / "docs" / "bench.md"
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    if (cpu := Path("/proc/cpuinfo")).exists():
+        model = next(line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line)
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}"
+    return f"{model}, {torch.get_num_threads()} threads, {platform.system()}; {versions}; {date.today()}"
+
+
+def main(wanted: list[str]) -> None:
+    if unknown := [name for name in wanted if name not in PARTS]:
+        sys.exit(f"parts are {', '.join(PARTS)}; got {', '.join(unknown)}")
+    head = "# Speed and memory\n\nMade by `make bench`; each table is one run, and its ratios are the part that carries over.\n"
+    sections = [head, f"Machine: {machine()}.\n"]
+    for name in wanted or PARTS:
+        print(f"{name} ...", flush=True)
+        section = PARTS[name].measure()
+        print(section, flush=True)
+        sections.append(section)
+    if not wanted:
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text("\n".join(sections))
+        print(f"written: {REPORT}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,191 @@
+"""From a key on a slider to the painted picture, in JupyterLab in headless Chromium, against an empty explorer.
+
+The empty explorer is a slider whose callback sends two numbers to a widget that fills an 8 x 8 canvas: what no explorer
+that asks its kernel can go below. Both are measured in the same server and browser, in turns.
+"""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from ..browser import lab
+
+EMPTY = '''
+import anywidget, ipywidgets, traitlets
+from IPython.display import display
+
+class Empty(anywidget.AnyWidget):
+    _esm = """
+    export default { render({ model, el }) {
+      const canvas = document.createElement("canvas"), board = document.createElement("div");
+      canvas.width = canvas.height = 8;
+      el.append(canvas);
+      const draw = () => {
+        const context = canvas.getContext("2d");
+        context.fillStyle = model.get("state")[1] % 2 ? "#000" : "#fff";
+        context.fillRect(0, 0, 8, 8);
+      };
+      model.on("change:state", draw);
+      draw();
+    } };
+    """
+    state = traitlets.List([0, 0]).tag(sync=True)
+
+slider, view = ipywidgets.IntSlider(4, 1, 60, description="K"), Empty()
+slider.observe(lambda change: setattr(view, "state", [change["new"], view.state[1] + 1]), "value")
+display(ipywidgets.VBox([slider, view]))
+'''
+EXPLORER = """
+from blendlab.explorers import BlenderExplorer
+explorer = BlenderExplorer("voc", instance=16)
+explorer
+"""
+
+# Notes every draw on a canvas of an output, and the time just after the frame that shows it.
+HOOKS = """
+(() => {
+  const P = window.bench = { on: false, paints: [], key: 0 };
+  const after = (done) => requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = done;
+    channel.port2.postMessage(0);
+  });
+  const waiting = new Set();
+  for (const name of ["putImageData", "fillRect"]) {
+    const original = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...args) {
+      const result = original.apply(this, args), canvas = this.canvas;
+      if (P.on && !waiting.has(canvas)) {
+        waiting.add(canvas);
+        after(() => {
+          waiting.delete(canvas);
+          if (canvas.closest(".jp-OutputArea")) P.paints.push(performance.now());
+        });
+      }
+      return result;
+    };
+  }
+  window.addEventListener("keydown", (event) => { if (P.on) P.key = event.timeStamp; }, true);
+  // resolves once something was painted and nothing more for `quiet` ms
+  P.settled = (quiet, timeout) => new Promise((resolve) => {
+    const start = performance.now();
+    const look = () => {
+      const last = P.paints.at(-1), now = performance.now();
+      if ((last && now - last > quiet && !waiting.size) || now - start > timeout) return resolve(P.paints.map((t) => t - P.key));
+      setTimeout(look, 5);
+    };
+    look();
+  });
+})();
+"""
+
+
+class Bench(lab.Notebook):
+    def steps(self, letter: str, keys: list[str]) -> list[float]:
+        """ms from each key to the last picture it painted."""
+        found = []
+        handle = self.slider(letter)
+        for key in keys:
+            handle.focus()
+            self.page.evaluate("() => Object.assign(bench, { on: true, paints: [], key: 0 })")
+            self.page.keyboard.press(key)
+            paints = self.page.evaluate("() => bench.settled(150, 3000)")
+            if paints:
+                found.append(paints[-1])
+        return found
+
+    def kernel_megabytes(self) -> float:
+        """The kernel's resident memory, asked of the kernel itself."""
+        code = "import gc, psutil; gc.collect(); print(psutil.Process().memory_info().rss / 1e6)"
+        answer = self.page.evaluate(
+            """async (code) => {
+                let text = "";
+                const future = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
+                future.onIOPub = (message) => { text += message.content.text || ""; };
+                await future.done;
+                return text;
+            }""",
+            code,
+        )
+        return float(answer)
+
+    def heap(self) -> float:
+        """The page's JavaScript heap in MB, after a collection."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("HeapProfiler.enable")
+        session.send("HeapProfiler.collectGarbage")
+        session.send("Performance.enable")
+        values = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+        session.detach()
+        return values["JSHeapUsedSize"] / 1e6
+
+
+def measure(steps: int = 60, many: int = 1000) -> str:
+    keys = (["ArrowRight"] * 3 + ["ArrowLeft"] * 3) * (steps // 6)  # K has few values
+    with tempfile.TemporaryDirectory() as folder, lab.browser() as chrome:
+        root = Path(folder, "root")
+        root.mkdir()
+        for name, source in (("empty", EMPTY), ("explorer", EXPLORER)):
+            cell = nbformat.v4.new_code_cell(source)
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root / f"{name}.ipynb")
+        with lab.jupyterlab(root, Path(folder)) as url:
+            empty, explorer = (_open(chrome, url, f"{name}.ipynb") for name in ("empty", "explorer"))
+            found: dict[str, list[float]] = {"empty": [], "M": [], "R": [], "K": []}
+            for _ in range(2):
+                empty.page.bring_to_front()
+                found["empty"] += empty.steps("K", keys[: steps // 2])
+                explorer.page.bring_to_front()
+                for letter in "MRK":
+                    found[letter] += explorer.steps(letter, keys[: steps // 2])
+            growth = _memory(explorer, many)
+            problems = empty.problems + explorer.problems
+    assert not problems, problems
+    return _report(found, growth, many)
+
+
+def _open(chrome, url: str, name: str) -> Bench:
+    notebook = Bench(chrome, url, name, script=HOOKS)
+    notebook.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+    notebook.page.wait_for_selector(".jp-OutputArea canvas", timeout=90_000)
+    return notebook
+
+
+def _memory(explorer: Bench, many: int) -> tuple[float, float]:
+    """MB by which the kernel and the page's heap grow over `many` steps, after as many to warm up as fill the caches."""
+
+    def sweep(count: int) -> None:
+        explorer.slider("R").focus()
+        for i in range(count):
+            explorer.page.keyboard.press("ArrowRight" if (i // 25) % 2 == 0 else "ArrowLeft")
+            if i % 5 == 4:  # let every step be painted, as under a hand
+                explorer.page.wait_for_function(
+                    "() => document.querySelector('.bl-text').textContent.includes("
+                    "`mask ${document.querySelectorAll('.noUi-handle')[2].getAttribute('aria-valuetext')}`)",
+                )
+
+    sweep(100)
+    before = explorer.heap(), explorer.kernel_megabytes()
+    sweep(many)
+    after = explorer.heap(), explorer.kernel_megabytes()
+    return after[1] - before[1], after[0] - before[0]
+
+
+def _report(found: dict[str, list[float]], growth: tuple[float, float], many: int) -> str:
+    def p95(values: list[float]) -> float:
+        return statistics.quantiles(values, n=20)[-1]
+
+    floor = found["empty"]
+    lines = [
+        "## Sliders in JupyterLab, key to painted picture\n",
+        "| slider | steps painted | median, ms | ratio to the empty explorer | p95, ms | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, values in found.items():
+        median, tail = statistics.median(values), p95(values)
+        ratios = median / statistics.median(floor), tail / p95(floor)
+        lines.append(f"| {name} | {len(values)} | {median:.1f} | {ratios[0]:.2f} | {tail:.1f} | {ratios[1]:.2f} |")
+    kernel, heap = growth
+    lines.append(f"\nOver {many} steps of R the kernel grew by {kernel:.1f} MB and the page's heap by {heap:.1f} MB.")
+    return "\n".join(lines) + "\n"
