@@ -18,8 +18,8 @@ def average_precision(
 ) -> dict[str, float]:
     """Mask and box AP of `model` on pictures with known objects: {"mask_ap", "box_ap"}, fractions of 1.
 
-    Every detection above the model's own low threshold counts. K, M, R: the model's own where None. NaN where the pictures hold no object at all.
-    Raises ValueError for a picture whose labels the model does not know.
+    Every detection above the model's own low threshold counts. K, M, R: the model's own where None. NaN where the
+    pictures hold no object at all. Raises ValueError for a picture whose labels the model does not know.
     """
     from pycocotools import mask as rle
 

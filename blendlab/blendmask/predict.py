@@ -52,8 +52,9 @@ def predict(
 ) -> Detections:
     """Run `model` on one image: H x W x 3 uint8 RGB array, or PIL image, of any size.
 
-    score_threshold: on sqrt(class * centerness), 0 to 1. K, M: bases read and attention side, the config's own where None;
-    R: output side. An image without objects gives a Detections of length 0. TypeError or ValueError for anything else.
+    score_threshold: on sqrt(class * centerness), 0 to 1. K, M: bases read and attention side, the config's own where
+    None; R: output side. An image without objects gives a Detections of length 0. TypeError or ValueError for what is
+    no image or no size.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold is {score_threshold!r}; expected 0 to 1")
