@@ -78,8 +78,8 @@ def _reach(values: Tensor) -> float:
 
 
 def base_panel(bases: Tensor, limits: Limits) -> Panel:
-    """The bases (1,K,H,W) of the whole image; they do not depend on the instance."""
-    K, H, W = bases.shape[1:]
+    """The bases (1,K,H,W) of the whole image; they do not depend on the instance. A board shows the first K of them."""
+    H, W = bases.shape[2:]
     return Panel(
         "bases",
         bases[0].detach(),
@@ -88,7 +88,7 @@ def base_panel(bases: Tensor, limits: Limits) -> Panel:
         limits.base,
         "bases",
         "B",
-        f"{K} bases of {H} × {W} cells, shared by all instances",
+        f"bases of {H} × {W} cells, shared by all instances",
         "image",
     )
 

@@ -159,7 +159,7 @@ def test_the_bases_cover_the_image():
     panel = views.base_panel(trace.inputs.bases, limits(trace))
     assert torch.equal(panel.values, trace.inputs.bases[0])
     assert (panel.name, panel.space, panel.colours) == ("bases", "image", "diverging")
-    assert "3 bases of 9 × 11" in panel.description
+    assert "bases of 9 × 11" in panel.description
     assert panel.low == -panel.high == -limits(trace).base
 
 

@@ -21,7 +21,7 @@ const palette = (hex) =>
     return (0xff000000 | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
   });
 
-// A canvas that keeps its pixels' memory: a slider's step then allocates nothing, and repaints only what changed.
+// A canvas that keeps its pixels' memory, so that a slider's step allocates nothing.
 class Picture {
   constructor(parent, cls = "") {
     this.canvas = el("canvas", cls, parent);
@@ -34,17 +34,41 @@ class Picture {
     this.words = new Uint32Array(this.image.data.buffer);
     return true;
   }
-  draw(codes, height, width, colours) {
-    let changed = this.resize(width, height);
-    const { words } = this;
-    for (let i = 0; i < words.length; i++) {
-      const word = colours[codes[i]];
-      if (words[i] !== word) {
-        words[i] = word;
-        changed = true;
-      }
+}
+
+// One canvas under all panels of the grid: a canvas for each would cost the page half a frame at every step.
+class Sheet extends Picture {
+  constructor(grid) {
+    super(grid, "bl-sheet");
+    this.grid = grid;
+  }
+  // Where each panel lies on it, in the screen's pixels. False while the page has no room for it.
+  measure(panels) {
+    const frame = this.grid.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
+    const screen = (length) => Math.round(length * ratio);
+    if (!screen(frame.width) || !screen(frame.height)) return false;
+    this.resize(screen(frame.width), screen(frame.height));
+    this.words.fill(0);
+    for (const panel of panels) {
+      const { left, top, right, bottom } = panel.node.getBoundingClientRect();
+      const x = screen(left - frame.left), y = screen(top - frame.top);
+      panel.area = { x, y, w: screen(right - frame.left) - x, h: screen(bottom - frame.top) - y };
     }
-    if (changed) this.context.putImageData(this.image, 0, 0);
+    return true;
+  }
+  // every cell of a map as a square of one colour; rows that repeat are copied
+  draw({ x, y, w, h }, codes, height, width, colours) {
+    const across = this.image.width, columns = new Int32Array(w);
+    for (let i = 0; i < w; i++) columns[i] = Math.floor(((i + 0.5) * width) / w);
+    for (let i = 0, last = -1; i < h; i++) {
+      const row = Math.floor(((i + 0.5) * height) / h), at = (y + i) * across + x;
+      if (row === last) this.words.copyWithin(at, at - across, at - across + w);
+      else for (let k = 0; k < w; k++) this.words[at + k] = colours[codes[row * width + columns[k]]];
+      last = row;
+    }
+  }
+  show() {
+    this.context.putImageData(this.image, 0, 0);
   }
 }
 
@@ -52,14 +76,13 @@ class Picture {
 class Panel {
   constructor(board, spec, k) {
     this.node = el("div");
-    this.picture = new Picture(this.node);
     el("div", "bl-panel-box", this.node);
     el("div", "bl-cross", this.node);
     el("div", "bl-pin", this.node);
-    const { canvas } = this.picture, which = isSum(spec) ? "" : `, k = ${k}`;
+    const which = isSum(spec) ? "" : `, k = ${k}`;
     this.node.className = `bl-panel bl-${spec.space}`;
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${spec.title}, ${spec.equation}${which}`);
+    this.node.setAttribute("role", "img");
+    this.node.setAttribute("aria-label", `${spec.title}, ${spec.equation}${which}`);
     const [, height, width] = spec.shape;
     if (spec.space === "image") this.node.style.aspectRatio = `${width} / ${height}`;
     this.node.addEventListener("pointerenter", () => (this.node.title = `${this.spec.equation}${which}: ${this.spec.description}`));
@@ -68,13 +91,13 @@ class Panel {
     this.node.addEventListener("click", (e) => spec.space === "box" && board.pin(...this.at(e)));
   }
   at(event) {
-    const r = this.picture.canvas.getBoundingClientRect();
+    const r = this.node.getBoundingClientRect();
     return [clamp((event.clientX - r.left) / r.width, 0, 0.999999), clamp((event.clientY - r.top) / r.height, 0, 0.999999)];
   }
-  draw(spec, k, codes, colours) {
+  draw(spec, k, codes, colours, sheet) {
     const [, height, width] = spec.shape;
     Object.assign(this, { spec, k, codes: codes.subarray(k * height * width, (k + 1) * height * width) });
-    this.picture.draw(this.codes, height, width, colours);
+    if (sheet) sheet.draw(this.area, this.codes, height, width, colours);
   }
   // the value under (u, v), as well as 256 colours tell it
   read(u, v) {
@@ -246,6 +269,12 @@ class BoardView {
     this.grid.tabIndex = 0;
     this.grid.setAttribute("role", "group");
     this.grid.setAttribute("aria-label", "the steps of the blender. Arrow keys choose a mask pixel, Escape lets it go.");
+    this.sheet = new Sheet(this.grid);
+    this.resized = new ResizeObserver(() => {
+      this.measured = false;
+      this.layout();
+    });
+    this.resized.observe(this.grid);
     this.grid.addEventListener("keydown", (e) => this.key(e));
     this.notes = el("div", "bl-notes", root);
     const foot = el("div", "bl-foot", root);
@@ -290,47 +319,62 @@ class BoardView {
   // one row a basis and one column a step, or the other way round; the sums stand beside, or below
   layout(names = new Set(["bases", "steps"])) {
     const specs = ["bases", "steps"].flatMap((trait) => this.read(trait).panels);
-    const shape = specs.map((s) => `${s.name} ${s.shape[0]} ${s.equation}`).join();
-    if (shape !== this.shape) {
-      this.build(specs);
-      this.shape = shape;
-      names = new Set(["bases", "steps"]);
+    const shape = specs.map((s) => `${s.name} ${s.equation} ${s.space === "image" ? s.shape : ""}`).join();
+    const K = this.read("steps").panels.find((s) => !isSum(s))?.shape[0] || 0;
+    if (shape !== this.shape) this.build(specs);
+    if (shape !== this.shape || K !== this.K) {
+      this.rows(K);
+      this.measured = false;
     }
+    this.shape = shape;
+    if (!this.measured) names = new Set(["bases", "steps"]); // every panel has a new place
+    this.measured ||= this.sheet.measure(Object.values(this.cells).flat());
     for (const name of names) if (name === "bases" || name === "steps") this.draw(name);
+    if (this.measured) this.sheet.show();
+  }
+  put(node, step, k) {
+    const transposed = this.model.get("transposed");
+    node.style[transposed ? "gridRow" : "gridColumn"] = step;
+    node.style[transposed ? "gridColumn" : "gridRow"] = k;
+    return this.grid.appendChild(node);
   }
   build(specs) {
-    const transposed = this.model.get("transposed");
-    const K = Math.max(1, ...specs.map((s) => s.shape[0]));
-    this.grid.replaceChildren();
-    this.grid.classList.toggle("bl-transposed", transposed);
-    const place = (node, step, k, span = 1) => {
-      node.style[transposed ? "gridRow" : "gridColumn"] = step;
-      node.style[transposed ? "gridColumn" : "gridRow"] = span > 1 ? `${k} / span ${span}` : k;
-      return this.grid.appendChild(node);
-    };
-    const columns = specs.filter((s) => !isSum(s)), sums = specs.filter(isSum);
-    for (let k = 0; k < K && columns.length; k++) place(el("div", "bl-k"), 1, k + 2).textContent = `k = ${k}`;
+    this.columns = specs.filter((s) => !isSum(s));
     this.cells = {};
-    columns.forEach((spec, i) => {
-      place(this.header(spec), i + 2, 1);
-      this.cells[spec.name] = Array.from({ length: spec.shape[0] }, (_, k) => {
-        const panel = new Panel(this, spec, k);
-        place(panel.node, i + 2, k + 2);
-        return panel;
-      });
+    this.labels = [];
+    this.grid.replaceChildren(this.sheet.canvas);
+    this.grid.classList.toggle("bl-transposed", this.model.get("transposed"));
+    this.columns.forEach((spec, i) => {
+      this.put(this.header(spec), i + 2, 1);
+      this.cells[spec.name] = [];
     });
-    if (sums.length) {
-      const stack = place(el("div", "bl-sums"), columns.length + 2, 1, transposed ? K + 1 : K + 2);
-      for (const spec of sums) {
-        stack.appendChild(this.header(spec));
-        const panel = new Panel(this, spec, 0);
-        stack.appendChild(panel.node);
-        this.cells[spec.name] = [panel];
-      }
+    this.sums = this.put(el("div", "bl-sums"), this.columns.length + 2, 1);
+    for (const spec of specs.filter(isSum)) {
+      this.sums.appendChild(this.header(spec));
+      this.cells[spec.name] = [new Panel(this, spec, 0)];
+      this.sums.appendChild(this.cells[spec.name][0].node);
     }
-    const tracks = `auto repeat(${columns.length}, minmax(0, 1fr)) minmax(0, ${transposed ? 1 : 1.7}fr)`;
-    this.grid.style.gridTemplateRows = transposed ? "" : `repeat(${K + 1}, auto) 1fr`; // room to spare goes below the panels
-    this.grid.style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 110px))` : tracks;
+  }
+  // K rows of panels: those that are there stay, so that a step of K builds one row and not the whole grid
+  rows(K) {
+    for (const gone of this.labels.splice(K)) gone.remove();
+    for (let k = this.labels.length; k < K; k++) {
+      this.labels.push(this.put(el("div", "bl-k"), 1, k + 2));
+      this.labels[k].textContent = `k = ${k}`;
+    }
+    this.columns.forEach((spec, i) => {
+      const panels = this.cells[spec.name];
+      for (const gone of panels.splice(K)) gone.node.remove();
+      for (let k = panels.length; k < K; k++) {
+        panels.push(new Panel(this, spec, k));
+        this.put(panels[k].node, i + 2, k + 2);
+      }
+    });
+    const transposed = this.model.get("transposed"), style = this.grid.style, n = this.columns.length;
+    this.sums.style[transposed ? "gridColumn" : "gridRow"] = `1 / span ${K + (transposed ? 1 : 2)}`;
+    style.gridTemplateRows = transposed ? "" : `repeat(${K + 1}, auto) 1fr`; // room to spare goes below the panels
+    style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 110px))` : `auto repeat(${n}, minmax(0, 1fr)) minmax(0, 1.7fr)`;
+    this.K = K;
   }
   header(spec) {
     const node = el("div", "bl-head");
@@ -338,7 +382,10 @@ class BoardView {
     el("span", "bl-equation", node).textContent = spec.equation;
     const scale = el("span", "bl-scale", node);
     el("span", "", scale);
-    new Picture(scale, "bl-bar").draw(Uint8Array.from({ length: 64 }, (_, i) => i * 4.05), 1, 64, this.palettes[spec.colours]);
+    const bar = new Picture(scale, "bl-bar");
+    bar.resize(256, 1);
+    bar.words.set(this.palettes[spec.colours]);
+    bar.context.putImageData(bar.image, 0, 0);
     el("span", "", scale);
     (this.heads ||= {})[spec.name] = node;
     return node;
@@ -349,7 +396,7 @@ class BoardView {
     for (const spec of group.panels) {
       const [n, height, width] = spec.shape;
       const mine = group.codes.subarray(start, (start += n * height * width));
-      for (let k = 0; k < n; k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours]);
+      for (let k = 0; k < Math.min(n, this.cells[spec.name].length); k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours], this.measured && this.sheet);
       const [low, , high] = this.heads[spec.name].lastChild.children;
       say(low, short(spec.low));
       say(high, short(spec.high));
@@ -371,7 +418,8 @@ class BoardView {
   // where the box lies in maps of the whole image, and where crosshair and pin lie in the box: CSS does the rest
   place() {
     const style = this.root.style, { width, height } = this.photo;
-    if (!this.box) return;
+    if (!this.box || String(this.box) === this.placed) return; // a variable set anew, even to the same, restyles the board
+    this.placed = String(this.box);
     const [x1, y1, x2, y2] = this.box;
     for (const [name, value] of [["x", x1 / width], ["y", y1 / height], ["w", (x2 - x1) / width], ["h", (y2 - y1) / height]])
       style.setProperty(`--box-${name}`, value);
@@ -417,9 +465,12 @@ class BoardView {
     this.root.classList.toggle("bl-pinned", Boolean(pixel));
     if (!pixel || (pixel.row === this.aim?.row && pixel.column === this.aim?.column)) this.aim = null;
     if (!pixel) return this.table.replaceChildren();
-    const R = this.side();
-    this.root.style.setProperty("--pin-u", (pixel.column + 0.5) / R);
-    this.root.style.setProperty("--pin-v", (pixel.row + 0.5) / R);
+    const R = this.side(), at = [(pixel.column + 0.5) / R, (pixel.row + 0.5) / R];
+    if (String(at) !== this.pinned) {
+      this.pinned = String(at);
+      this.root.style.setProperty("--pin-u", at[0]);
+      this.root.style.setProperty("--pin-v", at[1]);
+    }
     const table = el("table"), line = (cells, tag = "td") => {
       const row = el("tr", "", table);
       for (const text of cells) el(tag, "", row).textContent = text;
@@ -450,6 +501,9 @@ function render({ model, el: root }) {
     model.on(`change:${name}`, touched);
     return () => model.off(`change:${name}`, touched);
   });
-  return () => listeners.forEach((stop) => stop());
+  return () => {
+    listeners.forEach((stop) => stop());
+    view.resized.disconnect();
+  };
 }
 export default { render };

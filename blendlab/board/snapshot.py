@@ -31,7 +31,7 @@ def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str
     maps = [(spec, codes) for group in (bases, steps) for spec, codes in _unpack(group)]
     columns = [(spec, codes) for spec, codes in maps if spec["name"] not in SUMS]
     sums = [(spec, codes) for spec, codes in maps if spec["name"] in SUMS]
-    K = max((len(codes) for _, codes in columns), default=0)
+    K = min((len(codes) for _, codes in columns), default=0)  # of the bases, the first K are in use
     photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums})
     across, down = (K, len(columns)) if transposed else (len(columns), K)
     side_sums = bool(sums) and not transposed
@@ -47,7 +47,7 @@ def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str
     for i, (spec, codes) in enumerate(columns):
         x, y = (PHOTO + GAP, i * (CELL + GAP) + 20) if transposed else (left + i * (CELL + GAP), 2)
         pen.multiline_text((x, y), f"{spec['title']}\n{_plain(spec['equation'])}", fill="black", font=_font(10))
-        for k, values in enumerate(codes):
+        for k, values in enumerate(codes[:K]):
             column, row = (k, i) if transposed else (i, k)
             cell = (left + column * (CELL + GAP), top + row * (CELL + GAP))
             _paste(canvas, values, spec["colours"], cell, CELL)

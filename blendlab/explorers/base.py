@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import ipywidgets as widgets
 import torch
+import traitlets
 
 from ..board import Board
 
@@ -19,6 +20,15 @@ def one_thread():
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+class Slider(widgets.IntSlider):
+    """An IntSlider whose moves the kernel does not send back: the page would handle that echo before the picture.
+
+    The echo keeps several windows on one kernel in step; without it another window's slider stays where it was.
+    """
+
+    value = traitlets.CInt(0).tag(sync=True, echo_update=False)
 
 
 class Explorer(widgets.VBox):

@@ -19,7 +19,7 @@ from ..paste import mask_iou
 from ..pictures import Picture, load
 from ..pictures.picture import check_boxes
 from ..sources import Source, random_source
-from .base import Explorer, one_thread
+from .base import Explorer, Slider, one_thread
 
 Sources = Mapping[str, Source | Callable[[], Source]]
 START = {"K": 4, "M": 14, "R": 56}
@@ -84,7 +84,7 @@ class BlenderExplorer(Explorer):
 
         def slider(letter: str, tip: str):
             value = self._wanted[letter]
-            return widgets.IntSlider(value, 1, max(value, 112), description=letter, tooltip=tip, layout=wide)
+            return Slider(value, 1, max(value, 112), description=letter, tooltip=tip, layout=wide)
 
         def choice(description: str, options, **start):
             style = {"description_width": "100px"}
@@ -162,7 +162,7 @@ class BlenderExplorer(Explorer):
 
     def _moved(self, letter: str) -> None:
         self._wanted[letter] = getattr(self, letter).value
-        self._update(bases=letter == "K")
+        self._update()
 
     def _reset(self) -> None:
         if not len(self.picture):
@@ -224,7 +224,6 @@ class BlenderExplorer(Explorer):
             return
         if self._source is None:
             return self._source_changed()  # it could not be made: again
-        time.sleep(0)
         dropped = self._fit_normalizer()
         instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
         inputs = self._source.inputs(K, M, instance)
@@ -245,19 +244,21 @@ class BlenderExplorer(Explorer):
         trace = blender(inputs.bases, inputs.attention, inputs.boxes)
         milliseconds = 1000 * (time.perf_counter() - began)
         self.trace = trace
-        self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
         panels = views.step_panels(trace, self._limits)
         if self.board.transposed:
             panels = [panel for panel in panels if panel.name in FIGURE]
         pixel = None if self._pin is None else views.pixel_sum(trace, *(int(s * R) for s in reversed(self._pin)))
         with self.board.hold_sync():
             if bases and not self.board.transposed:
-                self.board.show_bases(views.base_panel(inputs.bases, self._limits))
+                self.board.show_bases(views.base_panel(self._source.bases, self._limits))
             self.board.show_steps(panels, instance, pixel)
+            self.board.error = ""
+        # the panels are on their way; what takes time to count, and to say, follows
+        self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
+        with self.board.hold_sync():
             self.board.text = self._sentence(trace, box)
             self.board.notes = self._notes(trace, dropped)
             self.board.timing = f"blend {milliseconds:.2f} ms"
-            self.board.error = ""
 
     def _fit_normalizer(self) -> bool:
         """Offer "product" at K=1 alone; True if it had to be given up."""

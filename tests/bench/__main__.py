@@ -25,8 +25,10 @@ def machine() -> str:
 def main(wanted: list[str]) -> None:
     if unknown := [name for name in wanted if name not in PARTS]:
         sys.exit(f"parts are {', '.join(PARTS)}; got {', '.join(unknown)}")
-    head = "# Speed and memory\n\nMade by `make bench`; each table is one run, and its ratios are the part that carries over.\n"
-    sections = [head, f"Machine: {machine()}.\n"]
+    sections = [
+        "# Speed and memory\n\nMade by `make bench`. Each table is one run; its ratios are what carries over.\n"
+    ]
+    sections.append(f"Machine: {machine()}.\n")
     for name in wanted or PARTS:
         print(f"{name} ...", flush=True)
         section = PARTS[name].measure()

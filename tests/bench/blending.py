@@ -17,8 +17,8 @@ ROUNDS, SECONDS = 7, 0.25
 def measure() -> str:
     lines = [
         f"## The blender: K={K}, R={R}, M={M}, bases {H} x {W}, float32\n",
-        "The chain is torchvision's `roi_align` (ratio 1, aligned), `interpolate`, `softmax`, product and sum. Medians of"
-        f" {ROUNDS} rounds in which the contestants take turns; in brackets the ratio to the chain, or to torchvision.\n",
+        "The chain is torchvision's `roi_align` (ratio 1, aligned), `interpolate`, `softmax`, product and sum. Medians"
+        f" of {ROUNDS} rounds in which all take turns; in brackets the ratio to the chain, or to torchvision.\n",
         "| N | chain | `Blender`, ours | `.logits`, ours | `Blender`, torchvision | our roi_align | torchvision's |",
         "|---|---|---|---|---|---|---|",
     ]

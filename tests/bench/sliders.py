@@ -19,7 +19,7 @@ from IPython.display import display
 class Empty(anywidget.AnyWidget):
     _esm = """
     export default { render({ model, el }) {
-      const canvas = document.createElement("canvas"), board = document.createElement("div");
+      const canvas = document.createElement("canvas");
       canvas.width = canvas.height = 8;
       el.append(canvas);
       const draw = () => {
@@ -73,8 +73,9 @@ HOOKS = """
     const start = performance.now();
     const look = () => {
       const last = P.paints.at(-1), now = performance.now();
-      if ((last && now - last > quiet && !waiting.size) || now - start > timeout) return resolve(P.paints.map((t) => t - P.key));
-      setTimeout(look, 5);
+      const still = last && now - last > quiet && !waiting.size;
+      if (still || now - start > timeout) resolve(P.paints.map((t) => t - P.key));
+      else setTimeout(look, 5);
     };
     look();
   });
@@ -129,7 +130,8 @@ def measure(steps: int = 60, many: int = 1000) -> str:
         root.mkdir()
         for name, source in (("empty", EMPTY), ("explorer", EXPLORER)):
             cell = nbformat.v4.new_code_cell(source)
-            nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root / f"{name}.ipynb")
+            kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), root / f"{name}.ipynb")
         with lab.jupyterlab(root, Path(folder)) as url:
             empty, explorer = (_open(chrome, url, f"{name}.ipynb") for name in ("empty", "explorer"))
             found: dict[str, list[float]] = {"empty": [], "M": [], "R": [], "K": []}
@@ -153,7 +155,7 @@ def _open(chrome, url: str, name: str) -> Bench:
 
 
 def _memory(explorer: Bench, many: int) -> tuple[float, float]:
-    """MB by which the kernel and the page's heap grow over `many` steps, after as many to warm up as fill the caches."""
+    """MB by which the kernel and the page's heap grow over `many` steps, after some to fill the caches."""
 
     def sweep(count: int) -> None:
         explorer.slider("R").focus()
