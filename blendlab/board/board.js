@@ -44,10 +44,10 @@ class Sheet extends Picture {
   }
   // Where each panel lies on it, in the screen's pixels. False while the page has no room for it.
   measure(panels) {
-    const frame = this.grid.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
-    const screen = (length) => Math.round(length * ratio);
+    const frame = this.grid.getBoundingClientRect(), screen = (length) => Math.round(length * (window.devicePixelRatio || 1));
     if (!screen(frame.width) || !screen(frame.height)) return false;
     this.resize(screen(frame.width), screen(frame.height));
+    this.size = [frame.width, frame.height].join();
     this.words.fill(0);
     for (const panel of panels) {
       const { left, top, right, bottom } = panel.node.getBoundingClientRect();
@@ -55,6 +55,10 @@ class Sheet extends Picture {
       panel.area = { x, y, w: screen(right - frame.left) - x, h: screen(bottom - frame.top) - y };
     }
     return true;
+  }
+  fits() {
+    const { width, height } = this.grid.getBoundingClientRect();
+    return this.size === [width, height].join();
   }
   // every cell of a map as a square of one colour; rows that repeat are copied
   draw({ x, y, w, h }, codes, height, width, colours) {
@@ -271,6 +275,7 @@ class BoardView {
     this.grid.setAttribute("aria-label", "the steps of the blender. Arrow keys choose a mask pixel, Escape lets it go.");
     this.sheet = new Sheet(this.grid);
     this.resized = new ResizeObserver(() => {
+      if (this.sheet.fits()) return; // a new row of K has been measured already
       this.measured = false;
       this.layout();
     });
@@ -332,11 +337,13 @@ class BoardView {
     for (const name of names) if (name === "bases" || name === "steps") this.draw(name);
     if (this.measured) this.sheet.show();
   }
-  put(node, step, k) {
+  put(node, step, k, after) { // into the grid; in the document after its neighbour, for those who hear it read
     const transposed = this.model.get("transposed");
     node.style[transposed ? "gridRow" : "gridColumn"] = step;
     node.style[transposed ? "gridColumn" : "gridRow"] = k;
-    return this.grid.appendChild(node);
+    if (after) after.after(node);
+    else this.grid.appendChild(node);
+    return node;
   }
   build(specs) {
     this.columns = specs.filter((s) => !isSum(s));
@@ -359,7 +366,7 @@ class BoardView {
   rows(K) {
     for (const gone of this.labels.splice(K)) gone.remove();
     for (let k = this.labels.length; k < K; k++) {
-      this.labels.push(this.put(el("div", "bl-k"), 1, k + 2));
+      this.labels.push(this.put(el("div", "bl-k"), 1, k + 2, this.labels[k - 1] || this.sheet.canvas));
       this.labels[k].textContent = `k = ${k}`;
     }
     this.columns.forEach((spec, i) => {
@@ -367,7 +374,7 @@ class BoardView {
       for (const gone of panels.splice(K)) gone.node.remove();
       for (let k = panels.length; k < K; k++) {
         panels.push(new Panel(this, spec, k));
-        this.put(panels[k].node, i + 2, k + 2);
+        this.put(panels[k].node, i + 2, k + 2, k ? panels[k - 1].node : this.heads[spec.name]);
       }
     });
     const transposed = this.model.get("transposed"), style = this.grid.style, n = this.columns.length;
