@@ -8,7 +8,7 @@ const el = (tag, cls, parent) => {
   if (parent) parent.appendChild(node);
   return node;
 };
-const say = (node, text) => node.textContent !== text && (node.textContent = text); // spares the page a layout
+const say = (node, text) => node.said !== text && (node.textContent = node.said = text); // spares the page a layout
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const isSum = (spec) => spec.name === "logits" || spec.name === "probabilities";
@@ -48,6 +48,7 @@ class Sheet extends Picture {
     if (!screen(frame.width) || !screen(frame.height)) return false;
     this.resize(screen(frame.width), screen(frame.height));
     this.size = [frame.width, frame.height].join();
+    this.grid.style.minHeight = `${frame.height}px`; // fewer rows leave room: what is below the board does not jump
     this.words.fill(0);
     for (const panel of panels) {
       const { left, top, right, bottom } = panel.node.getBoundingClientRect();
@@ -276,6 +277,7 @@ class BoardView {
     this.sheet = new Sheet(this.grid);
     this.resized = new ResizeObserver(() => {
       if (this.sheet.fits()) return; // a new row of K has been measured already
+      this.grid.style.minHeight = "";
       this.measured = false;
       this.layout();
     });
@@ -350,6 +352,7 @@ class BoardView {
     this.cells = {};
     this.labels = [];
     this.grid.replaceChildren(this.sheet.canvas);
+    this.grid.style.minHeight = "";
     this.grid.classList.toggle("bl-transposed", this.model.get("transposed"));
     this.columns.forEach((spec, i) => {
       this.put(this.header(spec), i + 2, 1);
