@@ -1,28 +1,11 @@
-"""A BlendMask small enough to run hundreds of times, and pictures small enough to draw by hand."""
+"""Models with random weights that every test here may use."""
 
-import numpy as np
 import pytest
 import torch
+from tiny import tiny_config
 
-from blendlab.blendmask import BlendMask, Config
-from blendlab.pictures.picture import Picture, tight_boxes
+from blendlab.blendmask import BlendMask
 from blendlab.pictures.scenes import CATEGORIES
-
-
-def tiny_config(**changes):
-    values = {
-        "categories": ("square", "disc"),
-        "backbone": "scratch",
-        "fpn_channels": 16,
-        "tower_groups": 4,
-        "tower_convs": 1,
-        "bases": 3,
-        "attention_side": 4,
-        "output_side": 14,
-        "basis_channels": 16,
-        "short_side": 64,
-    }
-    return Config(**(values | changes))
 
 
 @pytest.fixture
@@ -40,17 +23,3 @@ def tiny_scenes():
     """A tiny model for composed scenes."""
     torch.manual_seed(0)
     return BlendMask(tiny_config(categories=CATEGORIES))
-
-
-def draw(*rectangles, size=64, labels=None):
-    """A picture of filled rectangles x1, y1, x2, y2 on grey; later ones cover earlier ones."""
-    rng = np.random.default_rng(0)
-    owner = np.full((size, size), -1)
-    image = np.full((size, size, 3), 110, np.uint8)
-    for i, (x1, y1, x2, y2) in enumerate(rectangles):
-        owner[y1:y2, x1:x2] = i
-        image[y1:y2, x1:x2] = rng.integers(0, 255, 3)
-    masks = owner[None] == np.arange(len(rectangles))[:, None, None]
-    masks = masks.reshape(len(rectangles), size, size)
-    boxes = tight_boxes(masks)
-    return Picture("drawn", image, masks, boxes, list(labels or ["square"] * len(rectangles)))

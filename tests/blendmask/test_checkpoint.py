@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 import torch
-from conftest import tiny_config
+from tiny import tiny_config
 
 from blendlab.blendmask import BlendMask
 from blendlab.blendmask.checkpoint import assemble, load_model, load_state, load_weights, save_state, save_weights

@@ -9,7 +9,7 @@ import sys
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import draw, tiny_config
+from tiny import draw, tiny_config
 
 from blendlab.blendmask import BlendMask
 from blendlab.blendmask.data import Sample, from_numpy, truth_of

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import draw, tiny_config
+from tiny import draw, tiny_config
 
 from blendlab import steps
 from blendlab.blendmask import BlendMask

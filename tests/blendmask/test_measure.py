@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import draw
+from tiny import draw
 
 from blendlab.blendmask.average_precision import average_precision
 from blendlab.blendmask.evaluate import SceneList, evaluate

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import tiny_config
+from tiny import tiny_config
 
 from blendlab.blendmask import BlendMask, Config, authors
 from blendlab.blendmask.fcos import AttentionLayer, locations

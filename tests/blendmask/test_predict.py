@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import draw, tiny_config
 from PIL import Image
+from tiny import draw, tiny_config
 from torchvision.ops import box_iou
 
 from blendlab.blendmask import BlendMask

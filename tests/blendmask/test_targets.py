@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_config
+from tiny import tiny_config
 
 from blendlab.blendmask import Config
 from blendlab.blendmask.fcos import boxes_from_ltrb, locations

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import draw
+from tiny import draw
 
 from blendlab.blendmask import evaluate, train
 from blendlab.blendmask.checkpoint import load_model, load_state

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import draw, tiny_config
+from tiny import draw, tiny_config
 
 from blendlab.blendmask import BlendMask
 from blendlab.blendmask.checkpoint import load_state, save_state
