@@ -48,14 +48,16 @@ class Sheet extends Picture {
     if (!screen(frame.width) || !screen(frame.height)) return false;
     this.resize(screen(frame.width), screen(frame.height));
     this.size = [frame.width, frame.height].join();
-    this.grid.style.minHeight = `${frame.height}px`; // fewer rows leave room: what is below the board does not jump
-    this.words.fill(0);
+    this.clear();
     for (const panel of panels) {
       const { left, top, right, bottom } = panel.node.getBoundingClientRect();
       const x = screen(left - frame.left), y = screen(top - frame.top);
       panel.area = { x, y, w: screen(right - frame.left) - x, h: screen(bottom - frame.top) - y };
     }
     return true;
+  }
+  clear() {
+    this.words?.fill(0);
   }
   fits() {
     const { width, height } = this.grid.getBoundingClientRect();
@@ -277,7 +279,6 @@ class BoardView {
     this.sheet = new Sheet(this.grid);
     this.resized = new ResizeObserver(() => {
       if (this.sheet.fits()) return; // a new row of K has been measured already
-      this.grid.style.minHeight = "";
       this.measured = false;
       this.layout();
     });
@@ -329,12 +330,10 @@ class BoardView {
     const shape = specs.map((s) => `${s.name} ${s.equation} ${s.space === "image" ? s.shape : ""}`).join();
     const K = this.read("steps").panels.find((s) => !isSum(s))?.shape[0] || 0;
     if (shape !== this.shape) this.build(specs);
-    if (shape !== this.shape || K !== this.K) {
-      this.rows(K);
-      this.measured = false;
-    }
-    this.shape = shape;
-    if (!this.measured) names = new Set(["bases", "steps"]); // every panel has a new place
+    if (shape !== this.shape || K > this.labels.length) this.measured = false;
+    if (shape !== this.shape || K !== this.K) this.rows(K);
+    if (!this.measured || K !== this.K) names = new Set(["bases", "steps"]);
+    Object.assign(this, { shape, K });
     this.measured ||= this.sheet.measure(Object.values(this.cells).flat());
     for (const name of names) if (name === "bases" || name === "steps") this.draw(name);
     if (this.measured) this.sheet.show();
@@ -352,7 +351,6 @@ class BoardView {
     this.cells = {};
     this.labels = [];
     this.grid.replaceChildren(this.sheet.canvas);
-    this.grid.style.minHeight = "";
     this.grid.classList.toggle("bl-transposed", this.model.get("transposed"));
     this.columns.forEach((spec, i) => {
       this.put(this.header(spec), i + 2, 1);
@@ -365,26 +363,26 @@ class BoardView {
       this.sums.appendChild(this.cells[spec.name][0].node);
     }
   }
-  // K rows of panels: those that are there stay, so that a step of K builds one row and not the whole grid
+  // K rows of panels. Those beyond K keep their room, unseen: a step of K then moves nothing on the page
   rows(K) {
-    for (const gone of this.labels.splice(K)) gone.remove();
     for (let k = this.labels.length; k < K; k++) {
       this.labels.push(this.put(el("div", "bl-k"), 1, k + 2, this.labels[k - 1] || this.sheet.canvas));
       this.labels[k].textContent = `k = ${k}`;
     }
     this.columns.forEach((spec, i) => {
       const panels = this.cells[spec.name];
-      for (const gone of panels.splice(K)) gone.node.remove();
       for (let k = panels.length; k < K; k++) {
         panels.push(new Panel(this, spec, k));
         this.put(panels[k].node, i + 2, k + 2, k ? panels[k - 1].node : this.heads[spec.name]);
       }
     });
-    const transposed = this.model.get("transposed"), style = this.grid.style, n = this.columns.length;
-    this.sums.style[transposed ? "gridColumn" : "gridRow"] = `1 / span ${K + (transposed ? 1 : 2)}`;
-    style.gridTemplateRows = transposed ? "" : `repeat(${K + 1}, auto) 1fr`; // room to spare goes below the panels
-    style.gridTemplateColumns = transposed ? `auto repeat(${K}, minmax(0, 110px))` : `auto repeat(${n}, minmax(0, 1fr)) minmax(0, 1.7fr)`;
-    this.K = K;
+    const rows = [this.labels, ...this.columns.map((spec) => this.cells[spec.name].map((panel) => panel.node))];
+    for (const nodes of rows) nodes.forEach((node, k) => node.classList.toggle("bl-off", k >= K));
+    this.sheet.clear();
+    const transposed = this.model.get("transposed"), style = this.grid.style, n = this.columns.length, most = this.labels.length;
+    this.sums.style[transposed ? "gridColumn" : "gridRow"] = `1 / span ${most + (transposed ? 1 : 2)}`;
+    style.gridTemplateRows = transposed ? "" : `repeat(${most + 1}, auto) 1fr`; // room to spare goes below the panels
+    style.gridTemplateColumns = transposed ? `auto repeat(${most}, minmax(0, 110px))` : `auto repeat(${n}, minmax(0, 1fr)) minmax(0, 1.7fr)`;
   }
   header(spec) {
     const node = el("div", "bl-head");
@@ -406,7 +404,7 @@ class BoardView {
     for (const spec of group.panels) {
       const [n, height, width] = spec.shape;
       const mine = group.codes.subarray(start, (start += n * height * width));
-      for (let k = 0; k < Math.min(n, this.cells[spec.name].length); k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours], this.measured && this.sheet);
+      for (let k = 0; k < Math.min(n, isSum(spec) ? 1 : this.K); k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours], this.measured && this.sheet);
       const [low, , high] = this.heads[spec.name].lastChild.children;
       say(low, short(spec.low));
       say(high, short(spec.high));

@@ -66,7 +66,7 @@ def pixels(notebook, index=0) -> list[str]:
         """board => {
             const sheet = board.querySelector(".bl-sheet"), frame = sheet.getBoundingClientRect();
             const scale = sheet.width / frame.width, context = sheet.getContext("2d");
-            return [...board.querySelectorAll(".bl-panel")].map((panel) => {
+            return [...board.querySelectorAll(".bl-panel:not(.bl-off)")].map((panel) => {
                 const area = panel.getBoundingClientRect();
                 const place = [area.left - frame.left, area.top - frame.top, area.width, area.height];
                 return context.getImageData(...place.map((length) => Math.round(length * scale))).data.join();
@@ -147,7 +147,7 @@ def test_a_dragged_slider_ends_at_its_last_value_and_the_picture_with_it(noteboo
 
 
 def test_rows_come_and_go_with_k(notebook):
-    rows = notebook.board().locator(".bl-k")
+    rows = notebook.board().locator(".bl-k:visible")
     before = pixels(notebook)
     assert rows.count() == 4
     notebook.slider("K").focus()
@@ -320,7 +320,7 @@ def test_arrow_keys_move_the_pin_and_quick_ones_all_count(notebook):
 
 
 def test_the_crosshair_and_the_value_appear_on_hover(notebook):
-    panel = notebook.board().locator(".bl-panel").nth(4)
+    panel = notebook.board().locator(".bl-panel:visible").nth(4)
     crosses = notebook.board().locator(".bl-cross")
     notebook.page.mouse.move(5, 5)
     displays = "all => all.map(c => getComputedStyle(c).display)"
@@ -337,7 +337,7 @@ def test_hovering_every_kind_of_panel_tells_its_value(notebook):
     heads = notebook.board().locator(".bl-head b").all_inner_texts()
     assert heads == ["bases", "cropped", "attention", "interpolated", "weights", "products", "mask logits", "mask"]
     for nth, head in zip((0, 4, 8, 12, 16, 20, 24, 25), heads, strict=True):
-        notebook.board().locator(".bl-panel").nth(nth).hover()
+        notebook.board().locator(".bl-panel:visible").nth(nth).hover()
         notebook.board().get_by_text(re.compile(rf"^{head}( k = 0)?, row \d+, column \d+: about -?\d")).wait_for()
 
 
