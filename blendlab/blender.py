@@ -88,10 +88,10 @@ class BlendTrace:
     scores: Tensor
     products: Tensor
     logits: Tensor
-    probabilities: Tensor = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "probabilities", self.logits.sigmoid())
+    @property
+    def probabilities(self) -> Tensor:
+        return self.logits.sigmoid()
 
     def __repr__(self) -> str:
         return f"BlendTrace({self.inputs!r}, {self.settings!r})"

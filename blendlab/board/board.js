@@ -40,7 +40,7 @@ class Picture {
 class Sheet extends Picture {
   constructor(grid) {
     super(grid, "bl-sheet");
-    this.grid = grid;
+    Object.assign(this, { grid, tables: new Map() });
   }
   // Where each panel lies on it, in the screen's pixels. False while the page has no room for it.
   measure(panels) {
@@ -65,14 +65,20 @@ class Sheet extends Picture {
   }
   // every cell of a map as a square of one colour; rows that repeat are copied
   draw({ x, y, w, h }, codes, height, width, colours) {
-    const across = this.image.width, columns = new Int32Array(w);
-    for (let i = 0; i < w; i++) columns[i] = Math.floor(((i + 0.5) * width) / w);
-    for (let i = 0, last = -1; i < h; i++) {
-      const row = Math.floor(((i + 0.5) * height) / h), at = (y + i) * across + x;
-      if (row === last) this.words.copyWithin(at, at - across, at - across + w);
-      else for (let k = 0; k < w; k++) this.words[at + k] = colours[codes[row * width + columns[k]]];
+    const words = this.words, across = this.image.width, columns = this.nearest(w, width);
+    for (let i = 0, last = -1, at = y * across + x; i < h; i++, at += across) {
+      const row = Math.floor(((i + 0.5) * height) / h);
+      if (row === last) words.copyWithin(at, at - across, at - across + w);
+      else for (let k = 0, start = row * width; k < w; k++) words[at + k] = colours[codes[start + columns[k]]];
       last = row;
     }
+  }
+  // which of `cells` lies below each of `pixels` along an axis
+  nearest(pixels, cells) {
+    const key = `${pixels} ${cells}`;
+    if (this.tables.size > 500) this.tables.clear();
+    if (!this.tables.has(key)) this.tables.set(key, Int32Array.from({ length: pixels }, (_, i) => Math.floor(((i + 0.5) * cells) / pixels)));
+    return this.tables.get(key);
   }
   show() {
     this.context.putImageData(this.image, 0, 0);
