@@ -5,21 +5,9 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import ipywidgets as widgets
-import torch
 import traitlets
 
 from ..board import Board
-
-
-@contextmanager
-def one_thread():
-    """A slider's step is too small to share out: on two busy cores two threads took 14 times the CPU time of one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Slider(widgets.IntSlider):

@@ -19,7 +19,8 @@ from ..paste import mask_iou
 from ..pictures import Picture, load
 from ..pictures.picture import check_boxes
 from ..sources import Source, random_source
-from .base import Explorer, Slider, one_thread
+from ..threads import one_thread
+from .base import Explorer, Slider
 
 Sources = Mapping[str, Source | Callable[[], Source]]
 START = {"K": 4, "M": 14, "R": 56}

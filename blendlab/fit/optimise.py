@@ -14,6 +14,7 @@ from .. import check
 from ..blender import Blender, BlenderInputs
 from ..pictures import Picture
 from ..sources import Source, average, map_size
+from ..threads import one_thread
 from .targets import disturbed, soft_targets
 
 Progress = Callable[[int, int, float], None]  # step (from 1), steps, loss
@@ -54,7 +55,7 @@ def fit(
     bases, attention = _start(picture, K, M, _rng(seed))
     adam = torch.optim.Adam((bases, attention), lr=0.5, fused=True)
     target = soft_targets(masks, boxes, R)
-    with _one_thread(), _reporting(progress, steps, f"fitting {picture.name}") as report:
+    with one_thread(), _reporting(progress, steps, f"fitting {picture.name}") as report:
         for step in range(1, steps + 1):
             loss = _mask_loss(_logits(bases, attention, boxes, R, "product" if K == 1 else "softmax"), target)
             _descend(adam, loss)
@@ -81,7 +82,7 @@ def fit_nested(picture: Picture, *, steps: int = STEPS, seed: int = 0, progress:
     bases, attention = _start(picture, K_MAX, M_MAX, rng)
     adam = torch.optim.Adam((bases, attention), lr=0.3, betas=(0.9, 0.99), fused=True)
     cooling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, eta_min=0.005)
-    with _one_thread(), _reporting(progress, steps, f"fitting {picture.name}") as report:
+    with one_thread(), _reporting(progress, steps, f"fitting {picture.name}") as report:
         for step in range(1, steps + 1):
             K, M, R = (_draw(choices, rng) for choices in (KS, MS, RS))
             K = 1 if step < K1_FIRST * steps else K
@@ -150,18 +151,6 @@ def _rng(seed: int) -> Generator:
 
 def _draw(choices: tuple[int, ...], rng: Generator) -> int:
     return choices[int(torch.randint(len(choices), (), generator=rng))]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A step is a few milliseconds of small operations: a second thread gains little on an idle machine, and on a busy
-    one each operation waits for it (30 times slower was seen). It also makes the result the same whatever the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
