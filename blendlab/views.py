@@ -100,9 +100,8 @@ def step_panels(trace: BlendTrace, limits: Limits) -> list[Panel]:
     base, attention = limits.base, limits.attention
     first = settings.order == "normalize-first"
     crop = "RoIPool" if settings.pooling == "pool" else "RoIAlign"
-    bounded = settings.normalizer in ("softmax", "sigmoid", "product")
-    weight = ("magnitude", 0.0, 1.0) if bounded else ("diverging", -_weight_reach(settings, limits), 0.0)
-    weight = weight if bounded else (weight[0], weight[1], -weight[1])
+    reach = {"tanh": 1.0, "none": attention}.get(settings.normalizer)  # of weights that may be negative
+    weight = ("diverging", -reach, reach) if reach else ("magnitude", 0.0, 1.0)
     product = settings.normalizer == "product"
     return [
         Panel("regions", trace.regions[0], "diverging", -base, base, "cropped", f"r = {crop}(B, box)",
@@ -121,10 +120,6 @@ def step_panels(trace: BlendTrace, limits: Limits) -> list[Panel]:
         Panel("probabilities", trace.probabilities[:1], "magnitude", 0.0, 1.0, "mask", "p = σ(m)",
               f"mask probabilities, {R} × {R}"),
     ]  # fmt: skip
-
-
-def _weight_reach(settings, limits: Limits) -> float:
-    return 1.0 if settings.normalizer == "tanh" else limits.attention
 
 
 @dataclass(frozen=True)

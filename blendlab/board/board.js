@@ -28,11 +28,10 @@ class Picture {
     this.context = this.canvas.getContext("2d");
   }
   resize(width, height) {
-    if (this.image && this.image.width === width && this.image.height === height) return false;
+    if (this.image && this.image.width === width && this.image.height === height) return;
     Object.assign(this.canvas, { width, height });
     this.image = new ImageData(width, height);
     this.words = new Uint32Array(this.image.data.buffer);
-    return true;
   }
 }
 
