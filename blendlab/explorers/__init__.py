@@ -1,6 +1,6 @@
 """Explorers: controls and a board around one pure update. One file an explorer."""
 
 from .blender import BlenderExplorer
-from .guess import Guess
+from .guess import Guess, Guesses
 
-__all__ = ["BlenderExplorer", "Guess"]
+__all__ = ["BlenderExplorer", "Guess", "Guesses"]
