@@ -2,7 +2,8 @@
 
 from .config import Config, authors
 from .model import BlendMask, Output
+from .official import official, official_file
 from .predict import Detections
 from .pretrained import pretrained
 
-__all__ = ["BlendMask", "Config", "Detections", "Output", "authors", "pretrained"]
+__all__ = ["BlendMask", "Config", "Detections", "Output", "authors", "official", "official_file", "pretrained"]
