@@ -6,7 +6,9 @@ One letter legend: N boxes, K bases, M attention side, R output side, H x W map.
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
@@ -14,6 +16,10 @@ from torch.nn.functional import adaptive_avg_pool1d
 from . import check
 from .blender import BlenderInputs
 from .pictures import Picture
+from .pictures.scenes import CREDIT
+
+if TYPE_CHECKING:
+    from .blendmask import BlendMask
 
 STRIDE = 4
 
@@ -29,6 +35,7 @@ class Source:
     boxes          (N,4) float32: x1, y1, x2, y2 in image pixels.
     spatial_scale  map pixels for each image pixel.
     K_range, M_range, R_range   the least and the greatest that this source is made for, both included.
+    K1_normalizer  how K=1 is meant to be read: "softmax", or "product", the paper's sigmoid(a') * sigmoid(r).
 
     Raises ValueError or TypeError that names what does not fit.
     """
@@ -42,6 +49,7 @@ class Source:
     K_range: tuple[int, int] = (1, 8)
     M_range: tuple[int, int] = (1, 28)
     R_range: tuple[int, int] = (7, 112)
+    K1_normalizer: str = "softmax"
 
     def __post_init__(self):
         for field in ("bases", "attention", "boxes"):
@@ -55,6 +63,7 @@ class Source:
             low, high = getattr(self, field)
             if not 1 <= check.whole(f"{field}[0]", low) <= check.whole(f"{field}[1]", high) <= most:
                 raise ValueError(f"{field} must be (low, high) with 1 <= low <= high <= {most}; got ({low}, {high})")
+        check.choice("K1_normalizer", self.K1_normalizer, ("softmax", "product"))
 
     @property
     def N(self) -> int:
@@ -123,3 +132,33 @@ def random_source(picture: Picture, seed: int = 0) -> Source:
     attention = 2 * torch.randn(len(picture), 8, 28, 28, generator=noise)
     note = f"these bases and attentions are noise (seed {seed}): no picture and no mask went into them"
     return Source("random", note, bases, attention, torch.from_numpy(picture.boxes.copy()))
+
+
+def trained_source(
+    picture: Picture, model: "BlendMask | None" = None, boxes: "np.ndarray | str | None" = None
+) -> Source:
+    """Bases and attention that a BlendMask makes from the picture alone: the shipped model, or the one given.
+
+    boxes  None, the picture's own; "detected", those that the model finds itself (an instance that it misses keeps
+           its own); or (N,4) in image pixels, one an instance, by hand. See `blendmask.source.network_source`.
+
+    ValueError where the shipped weights are missing, or boxes do not fit.
+    """
+    from .blendmask.source import network_source  # here: importing torchvision takes over a second
+
+    note = "a network made these bases and attentions from the image; it has not seen the masks"
+    if not is_composed(picture):
+        note += ". It has only ever learned the sprites of composed scenes: here it can do no better than guess"
+    return network_source(picture, _shipped() if model is None else model, "trained", note, boxes)
+
+
+def is_composed(picture: Picture) -> bool:
+    """Whether this is a composed scene, the only kind of picture that the shipped model knows."""
+    return picture.credit == CREDIT
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> "BlendMask":
+    from .blendmask import pretrained
+
+    return pretrained()

@@ -18,7 +18,7 @@ from ..board import Board
 from ..paste import mask_iou
 from ..pictures import Picture, load
 from ..pictures.picture import check_boxes
-from ..sources import Source, random_source
+from ..sources import Source, is_composed, random_source, trained_source
 from ..threads import one_thread
 from .base import Explorer, Slider
 
@@ -31,7 +31,8 @@ class BlenderExplorer(Explorer):
     """Every step of the blender on a picture, live.
 
     picture     a name that blendlab.pictures.load knows, or a Picture.
-    sources     name -> Source, or a function that makes it when it is first chosen. Absent: "fitted" and "random".
+    sources     name -> Source, or a function that makes it when it is first chosen. Absent: "fitted", "trained" and
+                "random"; on a composed scene, which is what the trained model knows, "trained" comes first.
     source      the name to start with; absent, the first.
     instance, K, M, R   where to start; K, M and R move to the nearest that the source serves.
     figure      the paper's figure come alive: a row of cropped bases, a row of weights, a row of products, their sum;
@@ -225,7 +226,7 @@ class BlenderExplorer(Explorer):
             return
         if self._source is None:
             return self._source_changed()  # it could not be made: again
-        dropped = self._fit_normalizer()
+        dropped = self._fit_normalizer(bases)
         instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
         inputs = self._source.inputs(K, M, instance)
         box = self._box(instance)
@@ -261,15 +262,17 @@ class BlenderExplorer(Explorer):
             self.board.notes = self._notes(trace, dropped)
             self.board.timing = f"blend {milliseconds:.2f} ms"
 
-    def _fit_normalizer(self) -> bool:
-        """Offer "product" at K=1 alone; True if it had to be given up."""
-        options = _normalizers(self.K.value)
-        if list(self.normalizer.options) == options:
+    def _fit_normalizer(self, new_source: bool) -> bool:
+        """Offer "product" at K=1 alone, and choose it where the source means it; True if it had to be given up."""
+        options, value = _normalizers(self.K.value), self.normalizer.value
+        if list(self.normalizer.options) == options and not new_source:
             return False
-        value = self.normalizer.value
+        wanted = value if value in options else "softmax"
+        if self.K.value == 1 and value == "softmax":
+            wanted = self._source.K1_normalizer
         with self._hold():
             self.normalizer.options = options
-            self.normalizer.value = value if value in options else "softmax"
+            self.normalizer.value = wanted
         return value not in options
 
     @property
@@ -306,6 +309,8 @@ class BlenderExplorer(Explorer):
                 "K=1: softmax over one basis is 1 at every pixel, so the attention is inert and M changes nothing. "
                 "The paper's K=1 row is another formula, σ(a′) · σ(r): choose the normaliser product."
             )
+        if self.normalizer.value == "product":
+            notes.append("K=1: the paper's form σ(a′) · σ(r), in which one basis listens to its attention.")
         if trace.inputs.M > trace.settings.output_size:
             notes.append("M is larger than R: the interpolation samples the attention down.")
         if bad := views.not_finite(trace):
@@ -320,7 +325,9 @@ class BlenderExplorer(Explorer):
 def _default_sources(picture: Picture) -> Sources:
     from ..fit import fitted
 
-    return {"fitted": lambda: fitted(picture), "random": lambda: random_source(picture)}
+    trained = {"trained": lambda: trained_source(picture)}
+    first = trained if is_composed(picture) else {}
+    return first | {"fitted": lambda: fitted(picture)} | trained | {"random": lambda: random_source(picture)}
 
 
 def _normalizers(K: int) -> list[str]:
