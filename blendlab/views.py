@@ -4,6 +4,7 @@ Pure functions: no widget, no figure, nothing that a browser is needed to test. 
 M attention side, R output side, H x W map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,16 @@ WEIGHTS = {
 }
 
 
+@dataclass(frozen=True)
+class Lattice:
+    """Points drawn over a panel at every crossing of `xs` and `ys`, in cells of its map: the first cell's centre is at
+    0.5. shape: "dot", "ring" or "cross", told apart without colour."""
+
+    shape: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """One step: a map for each basis, or a single one.
@@ -31,6 +42,8 @@ class Panel:
     title        the step's name; `equation` is the step itself.
     description  one line that says what is seen, for a tooltip and a screen reader.
     space        "box": the map covers the box. "image": it covers the image, stride by stride.
+    large        drawn beside the grid, larger: for a single map.
+    marks        points drawn over it.
     """
 
     name: str
@@ -42,6 +55,8 @@ class Panel:
     equation: str
     description: str
     space: str = "box"
+    large: bool = False
+    marks: tuple[Lattice, ...] = ()
 
     def codes(self) -> np.ndarray:
         """(n,h,w) uint8: indices into the 256 colours. NaN is drawn as the low end; `not_finite` counts them."""
@@ -116,9 +131,10 @@ def step_panels(trace: BlendTrace, limits: Limits) -> list[Panel]:
         Panel("products", trace.products[0], *(("magnitude", 0.0, 1.0) if product else ("diverging", -base, base)),
               "products", "s · σ(r)" if product else "s · r", f"{K} weighted bases, {R} × {R}"),
         Panel("logits", trace.logits[:1], "diverging", -base, base, "mask logits",
-              "m = logit(s · σ(r))" if product else "m = Σₖ s · r", f"mask logits, {R} × {R}; 0 is probability 0.5"),
+              "m = logit(s · σ(r))" if product else "m = Σₖ s · r",
+              f"mask logits, {R} × {R}; 0 is probability 0.5", large=True),
         Panel("probabilities", trace.probabilities[:1], "magnitude", 0.0, 1.0, "mask", "p = σ(m)",
-              f"mask probabilities, {R} × {R}"),
+              f"mask probabilities, {R} × {R}", large=True),
     ]  # fmt: skip
 
 
@@ -127,7 +143,8 @@ class PixelSum:
     """How one mask pixel came about, in numbers that add up as shown.
 
     rows: K of (base value, weight, product); `total` is the sum of the products, `probability` its sigmoid. Under the
-    "product" normaliser the product is already a probability: `total` is its logit.
+    "product" normaliser the product is already a probability: `total` is its logit. No rows: a pixel that is chosen,
+    with no sum to show.
     """
 
     row: int

@@ -240,3 +240,43 @@ assert not {"matplotlib", "torchvision", "IPython.core.pylabtools"} & set(sys.mo
     assert first == second
     lines = first.splitlines()
     assert len(lines) == 2 and lines[0] == lines[1]
+
+
+# ---------------------------------------------------------------- large maps alone, and points over them
+
+
+def large_map(values, name, marks=()) -> views.Panel:
+    return views.Panel(name, values[None], "magnitude", 0.0, 1.0, name, "x", "a map", large=True, marks=tuple(marks))
+
+
+def test_points_cross_as_their_places():
+    board = Board()
+    marks = views.Lattice("ring", torch.tensor([0.5, 2 / 3]), [1])
+    board.show_steps([large_map(torch.zeros(2, 2), "only", [marks])], 0, None)
+    (spec,) = json.loads(board.steps["words"])["panels"]
+    assert spec["large"] is True and spec["marks"] == [{"shape": "ring", "xs": [0.5, 0.667], "ys": [1.0]}]
+
+
+@pytest.mark.parametrize("shape", ["dot", "ring", "cross"])
+def test_the_snapshot_draws_points_where_they_lie(shape):
+    def drawn(marks) -> np.ndarray:
+        board = Board()
+        board.show_steps([large_map(torch.ones(2, 2), "only", marks)], 0, None)
+        return np.asarray(Image.open(io.BytesIO(board.snapshot())).convert("L")).astype(int)
+
+    without, marked = drawn([]), drawn([views.Lattice(shape, [0.5], [1.5])])
+    rows, columns = np.nonzero(without != marked)
+    side = 2 * snapshot.LARGE  # of the first map, below its title
+    assert abs(columns.mean() - side / 4) <= 1.5 and abs(rows.mean() - snapshot.HEAD - side * 3 / 4) <= 1.5
+    assert (marked[rows, columns] < 60).all()  # black
+
+
+def test_large_maps_alone_stand_side_by_side_without_a_photograph():
+    board = Board()
+    board.show_steps([large_map(torch.ones(3, 3), "first"), large_map(torch.zeros(5, 5), "second")], 0, None)
+    image = Image.open(io.BytesIO(board.snapshot())).convert("RGB")
+    side = snapshot.LARGE
+    assert image.size == (3 * (side + snapshot.GAP), 2 * side + snapshot.HEAD)
+    ends = [tuple(snapshot.TABLE["magnitude"][code]) for code in (255, 0)]
+    places = [(side, snapshot.HEAD + side), (2 * side + snapshot.GAP + side // 2, snapshot.HEAD + side // 2)]
+    assert [image.getpixel(place) for place in places] == ends

@@ -11,7 +11,6 @@ const el = (tag, cls, parent) => {
 const say = (node, text) => node.said !== text && (node.textContent = node.said = text); // spares the page a layout
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-const isSum = (spec) => spec.name === "logits" || spec.name === "probabilities";
 const short = (x) => (Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 1 ? x.toFixed(2) : x.toFixed(3));
 
 // 256 colours as the little-endian RGBA words that ImageData holds
@@ -79,8 +78,32 @@ class Sheet extends Picture {
     if (!this.tables.has(key)) this.tables.set(key, Int32Array.from({ length: pixels }, (_, i) => Math.floor(((i + 0.5) * cells) / pixels)));
     return this.tables.get(key);
   }
-  show() {
+  show(panels) {
     this.context.putImageData(this.image, 0, 0);
+    for (const panel of panels) if (panel.spec?.marks.length) this.points(panel.area, panel.spec);
+  }
+  // points over a panel, black with a white rim: a shape, not a colour, tells one lattice from another
+  points({ x, y, w, h }, { shape: [, height, width], marks }) {
+    const { context } = this;
+    for (const { shape, xs, ys } of marks) {
+      const gap = Math.min(w / xs.length, h / ys.length), size = clamp(gap * (shape === "dot" ? 0.3 : 0.55), 2, shape === "cross" ? 14 : 9);
+      const path = new Path2D();
+      for (const column of xs) {
+        const px = x + (column * w) / width;
+        for (const row of ys) {
+          const py = y + (row * h) / height;
+          if (shape === "cross") for (const side of [-1, 1]) path.moveTo(px - size, py - side * size), path.lineTo(px + size, py + side * size);
+          else path.rect(px - size / 2, py - size / 2, size, size);
+        }
+      }
+      context.strokeStyle = "#fff";
+      context.lineWidth = size > 3 ? 3 : 1;
+      context.stroke(path);
+      context.fillStyle = context.strokeStyle = "#000";
+      context.lineWidth = size > 3 ? 1.5 : 0.75;
+      if (shape === "dot") context.fill(path);
+      else context.stroke(path);
+    }
   }
 }
 
@@ -91,7 +114,7 @@ class Panel {
     el("div", "bl-panel-box", this.node);
     el("div", "bl-cross", this.node);
     el("div", "bl-pin", this.node);
-    const which = isSum(spec) ? "" : `, k = ${k}`;
+    const which = spec.large ? "" : `, k = ${k}`;
     this.node.className = `bl-panel bl-${spec.space}`;
     this.node.setAttribute("role", "img");
     this.node.setAttribute("aria-label", `${spec.title}, ${spec.equation}${which}`);
@@ -115,7 +138,7 @@ class Panel {
   read(u, v) {
     const [, height, width] = this.spec.shape, row = Math.floor(v * height), column = Math.floor(u * width);
     const value = this.spec.low + (this.codes[row * width + column] / 255) * (this.spec.high - this.spec.low);
-    const which = isSum(this.spec) ? "" : ` k = ${this.k}`;
+    const which = this.spec.large ? "" : ` k = ${this.k}`;
     return `${this.spec.title}${which}, row ${row}, column ${column}: about ${short(value)}`;
   }
 }
@@ -294,7 +317,6 @@ class BoardView {
     this.text = el("div", "bl-text", foot);
     this.text.setAttribute("aria-live", "polite");
     this.timing = el("div", "bl-timing", foot);
-    this.value.textContent = this.hint = "Click an instance, drag its box or its handles, click a mask pixel.";
   }
   send(content) { this.model.send(content); }
 
@@ -311,6 +333,9 @@ class BoardView {
 
   show() { // everything the model holds; a new view starts here
     this.photo.node.hidden = !this.model.get("picture").rgb;
+    this.main.classList.toggle("bl-alone", this.photo.node.hidden);
+    this.hint = this.photo.node.hidden ? "Click a map, or use the arrow keys, to choose a pixel." : "Click an instance, drag its box or its handles, click a mask pixel.";
+    this.value.textContent = this.hint;
     if (!this.photo.node.hidden) this.photo.show(this.model.get("picture"));
     this.layout();
     this.words();
@@ -333,7 +358,7 @@ class BoardView {
   layout(names = new Set(["bases", "steps"])) {
     const specs = ["bases", "steps"].flatMap((trait) => this.read(trait).panels);
     const shape = specs.map((s) => `${s.name} ${s.equation} ${s.space === "image" ? s.shape : ""}`).join();
-    const K = this.read("steps").panels.find((s) => !isSum(s))?.shape[0] || 0;
+    const K = this.read("steps").panels.find((s) => !s.large)?.shape[0] || 0;
     if (shape !== this.shape) this.build(specs);
     if (shape !== this.shape || K > this.labels.length) this.measured = false;
     if (shape !== this.shape || K !== this.K) this.rows(K);
@@ -341,7 +366,7 @@ class BoardView {
     Object.assign(this, { shape, K });
     this.measured ||= this.sheet.measure(Object.values(this.cells).flat());
     for (const name of names) if (name === "bases" || name === "steps") this.draw(name);
-    if (this.measured) this.sheet.show();
+    if (this.measured) this.sheet.show(Object.values(this.cells).flatMap((panels) => panels.slice(0, K || 1)));
   }
   put(node, step, k, after) { // into the grid; in the document after its neighbour, for those who hear it read
     const transposed = this.model.get("transposed");
@@ -352,20 +377,22 @@ class BoardView {
     return node;
   }
   build(specs) {
-    this.columns = specs.filter((s) => !isSum(s));
+    this.columns = specs.filter((s) => !s.large);
     this.cells = {};
     this.labels = [];
     this.grid.replaceChildren(this.sheet.canvas);
     this.grid.classList.toggle("bl-transposed", this.model.get("transposed"));
+    this.grid.classList.toggle("bl-only", !this.columns.length);
     this.columns.forEach((spec, i) => {
       this.put(this.header(spec), i + 2, 1);
       this.cells[spec.name] = [];
     });
     this.sums = this.put(el("div", "bl-sums"), this.columns.length + 2, 1);
-    for (const spec of specs.filter(isSum)) {
-      this.sums.appendChild(this.header(spec));
+    for (const spec of specs.filter((s) => s.large)) {
+      const both = el("div", "bl-large", this.sums);
+      both.appendChild(this.header(spec));
       this.cells[spec.name] = [new Panel(this, spec, 0)];
-      this.sums.appendChild(this.cells[spec.name][0].node);
+      both.appendChild(this.cells[spec.name][0].node);
     }
   }
   // K rows of panels. Those beyond K keep their room, unseen: a step of K then moves nothing on the page
@@ -387,7 +414,7 @@ class BoardView {
     const transposed = this.model.get("transposed"), style = this.grid.style, n = this.columns.length, most = this.labels.length;
     this.sums.style[transposed ? "gridColumn" : "gridRow"] = `1 / span ${most + (transposed ? 1 : 2)}`;
     style.gridTemplateRows = transposed ? "" : `repeat(${most + 1}, auto) 1fr`; // room to spare goes below the panels
-    style.gridTemplateColumns = transposed ? `auto repeat(${most}, minmax(0, 110px))` : `auto repeat(${n}, minmax(0, 1fr)) minmax(0, 1.7fr)`;
+    style.gridTemplateColumns = transposed ? `auto repeat(${most}, minmax(0, 110px))` : `auto ${"minmax(0, 1fr) ".repeat(n)} minmax(0, 1.7fr)`;
   }
   header(spec) {
     const node = el("div", "bl-head");
@@ -409,7 +436,7 @@ class BoardView {
     for (const spec of group.panels) {
       const [n, height, width] = spec.shape;
       const mine = group.codes.subarray(start, (start += n * height * width));
-      for (let k = 0; k < Math.min(n, isSum(spec) ? 1 : this.K); k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours], this.measured && this.sheet);
+      for (let k = 0; k < Math.min(n, spec.large ? 1 : this.K); k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours], this.measured && this.sheet);
       const [low, , high] = this.heads[spec.name].lastChild.children;
       say(low, short(spec.low));
       say(high, short(spec.high));
@@ -453,9 +480,8 @@ class BoardView {
     const R = this.side();
     if (R) this.send({ kind: "pixel", row: Math.floor(v * R), column: Math.floor(u * R) });
   }
-  side() {
-    const mask = this.cells && this.cells.probabilities;
-    return mask ? mask[0].spec.shape[1] : 0;
+  side() { // of the last step's map
+    return this.read("steps").panels.at(-1)?.shape[1] || 0;
   }
   key(event) {
     const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, R = this.side();
@@ -484,6 +510,7 @@ class BoardView {
       this.root.style.setProperty("--pin-u", at[0]);
       this.root.style.setProperty("--pin-v", at[1]);
     }
+    if (!pixel.rows.length) return this.table.replaceChildren(); // chosen, with no sum to show
     const table = el("table"), line = (cells, tag = "td") => {
       const row = el("tr", "", table);
       for (const text of cells) el(tag, "", row).textContent = text;

@@ -12,7 +12,7 @@ import numpy as np
 import traitlets
 
 from ..pictures import Picture
-from ..views import Panel, PixelSum
+from ..views import Lattice, Panel, PixelSum
 from .snapshot import draw
 
 HERE = Path(__file__).parent
@@ -97,6 +97,11 @@ def _written(pixel: PixelSum) -> dict:
     }
 
 
+def _lattice(marks: Lattice) -> dict:
+    xs, ys = ([round(float(place), 3) for place in along] for along in (marks.xs, marks.ys))
+    return {"shape": marks.shape, "xs": xs, "ys": ys}
+
+
 def _pack(panels: Sequence[Panel], **more: object) -> dict:
     """{"words": JSON that says what the panels are (and `more`), "codes": their uint8 values one after the other}.
 
@@ -115,6 +120,8 @@ def _pack(panels: Sequence[Panel], **more: object) -> dict:
                 "equation": panel.equation,
                 "description": panel.description,
                 "space": panel.space,
+                "large": panel.large,
+                "marks": [_lattice(marks) for marks in panel.marks],
             }
             for panel, values in zip(panels, codes, strict=True)
         ],

@@ -5,6 +5,7 @@ The colours are the page's own table; neither matplotlib nor a browser is needed
 
 import io
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ TABLE = {
     for name, colours in json.loads((Path(__file__).parent / "colours.json").read_text()).items()
 }
 CELL, GAP, HEAD, PHOTO, LARGE = 84, 6, 34, 380, 180
-SUMS = ("logits", "probabilities")
 MASK, OPACITY = (230, 159, 0), 0x99  # as in board.js
 
 
@@ -29,11 +29,13 @@ def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str
         ImageDraw.Draw(canvas).text((10, 20), error[:110], fill="black", font=_font(12))
         return _png(canvas)
     maps = [(spec, codes) for group in (bases, steps) for spec, codes in _unpack(group)]
-    columns = [(spec, codes) for spec, codes in maps if spec["name"] not in SUMS]
-    sums = [(spec, codes) for spec, codes in maps if spec["name"] in SUMS]
+    columns = [(spec, codes) for spec, codes in maps if not spec["large"]]
+    sums = [(spec, codes) for spec, codes in maps if spec["large"]]
     K = min((len(codes) for _, codes in columns), default=0)  # of the bases, the first K are in use
     photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums})
     across, down = (K, len(columns)) if transposed else (len(columns), K)
+    if not columns:  # large maps alone, side by side
+        return _png(_row(sums))
     side_sums = bool(sums) and not transposed
     grid_width = max(across * (CELL + GAP), 0 if side_sums else len(sums) * (LARGE + GAP))
     width = PHOTO + GAP + (HEAD * 3 if transposed else 0) + grid_width + (LARGE + GAP) * side_sums
@@ -50,15 +52,28 @@ def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str
         for k, values in enumerate(codes[:K]):
             column, row = (k, i) if transposed else (i, k)
             cell = (left + column * (CELL + GAP), top + row * (CELL + GAP))
-            _paste(canvas, values, spec["colours"], cell, CELL)
+            _paste(canvas, values, spec, cell, CELL)
     for i, (spec, codes) in enumerate(sums):
         if transposed:
             x, y = left + i * (LARGE + GAP), grid_height
         else:
             x, y = left + across * (CELL + GAP), i * (LARGE + HEAD)
         pen.multiline_text((x, y + 2), f"{spec['title']}\n{_plain(spec['equation'])}", fill="black", font=_font(10))
-        _paste(canvas, codes[0], spec["colours"], (x, y + HEAD), LARGE)
+        _paste(canvas, codes[0], spec, (x, y + HEAD), LARGE)
     return _png(canvas)
+
+
+def _row(maps: list[tuple[dict, np.ndarray]]) -> Image.Image:
+    """Maps side by side, the first twice as large."""
+    width = (len(maps) + 1) * (LARGE + GAP) if maps else 1
+    canvas = Image.new("RGB", (width, 2 * LARGE + HEAD if maps else 1), "white")
+    pen, x = ImageDraw.Draw(canvas), 0
+    for i, (spec, codes) in enumerate(maps):
+        room = LARGE if i else 2 * LARGE
+        pen.multiline_text((x, 2), f"{spec['title']}\n{_plain(spec['equation'])}", fill="black", font=_font(10))
+        _paste(canvas, codes[0], spec, (x, HEAD), room)
+        x += room + GAP
+    return canvas
 
 
 def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.ndarray]) -> Image.Image:
@@ -95,11 +110,22 @@ def _unpack(group: dict) -> list[tuple[dict, np.ndarray]]:
     return maps
 
 
-def _paste(canvas: Image.Image, codes: np.ndarray, colours: str, at: tuple[int, int], room: int) -> None:
-    """One map in its colours, as large as fits a square of `room` pixels, its aspect kept."""
+def _paste(canvas: Image.Image, codes: np.ndarray, spec: dict, at: tuple[int, int], room: int) -> None:
+    """One map in its colours with its marks, as large as fits a square of `room` pixels, its aspect kept."""
     h, w = codes.shape
     size = (room, max(1, round(room * h / w))) if w >= h else (max(1, round(room * w / h)), room)
-    canvas.paste(Image.fromarray(TABLE[colours][codes]).resize(size, Image.Resampling.NEAREST), at)
+    canvas.paste(Image.fromarray(TABLE[spec["colours"]][codes]).resize(size, Image.Resampling.NEAREST), at)
+    pen = ImageDraw.Draw(canvas)
+    for marks in spec["marks"]:
+        radius = {"dot": 1, "ring": 2.5, "cross": 6}[marks["shape"]]
+        for px, py in product(marks["xs"], marks["ys"]):
+            x, y = at[0] + px * size[0] / w, at[1] + py * size[1] / h
+            frame = (x - radius, y - radius, x + radius, y + radius)
+            if marks["shape"] == "cross":
+                pen.line(frame, "black", 2)
+                pen.line((frame[0], frame[3], frame[2], frame[1]), "black", 2)
+            else:
+                pen.rectangle(frame, fill="black" if marks["shape"] == "dot" else None, outline="black")
 
 
 def _plain(equation: str) -> str:
