@@ -176,12 +176,13 @@ class Blender:
     def _weights(self, attention: Tensor) -> tuple[Tensor, Tensor]:
         """The attention at R x R, before and after the normaliser."""
         if self.order == "normalize-first":
-            scores = steps.resize(self._normalize(attention), self.output_size, self.interpolation, False)
+            scores = steps.resize(self.normalized(attention), self.output_size, self.interpolation, False)
             return scores, scores
         upsampled = steps.resize(attention, self.output_size, self.interpolation, False)
-        return upsampled, self._normalize(upsampled)
+        return upsampled, self.normalized(upsampled)
 
-    def _normalize(self, attention: Tensor) -> Tensor:
+    def normalized(self, attention: Tensor) -> Tensor:
+        """Attention (N,K,h,w), at M x M or at R x R, through the normaliser alone."""
         if self.normalizer == "softmax":
             return attention.softmax(1)
         if self.normalizer == "tanh":

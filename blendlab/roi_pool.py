@@ -26,7 +26,18 @@ def roi_pool(features: Tensor, boxes: Boxes, output_size: int, spatial_scale: fl
 
 def pool(features: Tensor, rois: Tensor, R: int, scale: float) -> Tensor:
     """roi_pool without its checks. A maximum over a rectangle is a maximum over its rows, then its columns."""
-    _, K, H, W = features.shape
+    in_y, in_x = members(rois, R, scale, features)  # (N,R,H), (N,R,W)
+    K = features.shape[1]
+    regions = features.new_zeros(len(rois), K, R, R)
+    for n, image in enumerate(rois[:, 0].long().tolist()):  # box by box: (K,R,H,W) would be too large for all at once
+        rows = torch.stack([_largest(features[image][:, inside], 1) for inside in in_y[n]], 1)  # (K,R,W)
+        regions[n] = torch.stack([_largest(rows[:, :, inside], 2) for inside in in_x[n]], 2)  # (K,R,R)
+    return regions
+
+
+def members(rois: Tensor, R: int, scale: float, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows (N,R,H) and which columns (N,R,W) of features (B,K,H,W) each bin of `rois` (N,5) covers, bool."""
+    H, W = features.shape[2:]
     rois = rois.detach().to(steps.working_dtype(features))
     corners = _round(rois[:, 1:] * scale).view(-1, 2, 2)  # (N,2,2): first and last cell, x and y
     first, last = corners.unbind(1)
@@ -35,12 +46,7 @@ def pool(features: Tensor, rois: Tensor, R: int, scale: float) -> Tensor:
     edges = side[:, :, None] * bins  # (N,2,R+1)
     low = edges[:, :, :-1].floor() + first[:, :, None]  # (N,2,R), kept floating: a far corner fits no integer
     high = edges[:, :, 1:].ceil() + first[:, :, None]
-    in_x, in_y = _members(low[:, 0], high[:, 0], W), _members(low[:, 1], high[:, 1], H)  # (N,R,W), (N,R,H)
-    regions = features.new_zeros(len(rois), K, R, R)
-    for n, image in enumerate(rois[:, 0].long().tolist()):  # box by box: (K,R,H,W) would be too large for all at once
-        rows = torch.stack([_largest(features[image][:, inside], 1) for inside in in_y[n]], 1)  # (K,R,W)
-        regions[n] = torch.stack([_largest(rows[:, :, inside], 2) for inside in in_x[n]], 2)  # (K,R,R)
-    return regions
+    return _members(low[:, 1], high[:, 1], H), _members(low[:, 0], high[:, 0], W)
 
 
 def _members(low: Tensor, high: Tensor, length: int) -> Tensor:
