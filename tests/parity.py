@@ -20,7 +20,7 @@ import parity_weights  # noqa: E402 - found only after the line above
 
 from blendlab.blendmask.adelaidet import from_adelaidet  # noqa: E402
 from blendlab.blendmask.model import BlendMask  # noqa: E402
-from blendlab.blendmask.postprocess import propose  # noqa: E402
+from blendlab.blendmask.postprocess import funnel  # noqa: E402
 from blendlab.blendmask.predict import blender, finish  # noqa: E402
 from blendlab.paste import paste_masks  # noqa: E402
 
@@ -64,8 +64,9 @@ def compare(model: BlendMask, expected: dict, size: tuple[int, int], seed: int, 
     report.most("bases", ratio(output.bases[0], expected["bases"]), 1e-4)
     given_boxes(report, model, output, expected)
 
-    proposals = propose(output.dense, 0, model.config, threshold)
-    wrong = np.abs(np.array(proposals.candidates) - expected["candidates_per_level"]).sum()
+    decided = funnel(output.dense, 0, model.config, threshold)
+    proposals = decided.best
+    wrong = np.abs(np.array(decided.candidates.per_level(5)) - expected["candidates_per_level"]).sum()
     report.most("candidates_per_level, wrong", float(wrong), 0)
     report.most("detections, difference in number", abs(len(proposals.boxes) - len(expected["boxes"])), 0)
     height, width = size

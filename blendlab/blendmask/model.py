@@ -74,7 +74,7 @@ class BlendMask(nn.Module):
         """(3,h,w) or (B,3,h,w) RGB in 0..255 -> (B,3,H,W) for the network, in the config's pixel order.
 
         Mean and deviation first, THEN zeros right and bottom up to multiples of 32: padding first would put a dark
-        frame, not the mean colour, beside the image.
+        frame, not the mean colour, beside the image. As in AdelaiDet's preprocess_image and detectron2's ImageList.
         """
         image = image if image.dim() == 4 else image[None]
         image = image.flip(1) if self.config.pixel_order == "BGR" else image
@@ -93,8 +93,9 @@ class BlendMask(nn.Module):
         K: int | None = None,
         M: int | None = None,
         R: int = 56,
+        clip_before_blend: bool | None = None,
     ) -> Detections:
         """Objects of one image: H x W x 3 uint8 RGB array or PIL image, of any size. See `predict.predict`."""
         from .predict import predict
 
-        return predict(self, image, score_threshold, K, M, R)
+        return predict(self, image, score_threshold, K, M, R, clip_before_blend)

@@ -1,4 +1,7 @@
-"""An image in, masks out: resize, network, proposals, blend, paste. Each stage can be called alone."""
+"""An image in, masks out: resize, network, proposals, blend, paste. Each stage can be called alone, and is kept.
+
+The rules are the authors': AdelaiDet at commit 3672122 on detectron2; each function says which one it holds.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..blender import Blender, BlendTrace
-from ..paste import paste_masks
+from ..paste import clip_boxes, paste_masks
 from .nested import read, sizes
-from .postprocess import Proposals, propose
+from .postprocess import Funnel, Proposals, funnel
 
 if TYPE_CHECKING:
     from .model import BlendMask, Output
@@ -42,6 +45,23 @@ class Detections:
         return len(self.boxes)
 
 
+@dataclasses.dataclass
+class Stages:
+    """One image on its way to `detections`: what each stage made of it, in order.
+
+    picture: PIL RGB, as it came. resized: PIL RGB, at the network's size. pixels (1,3,H,W): normalised, in the config's
+    order of colours, padded. output: feature maps, bases, and what FCOS says everywhere. funnel: the proposals after
+    each decision. detections: the last proposals' blend (`detections.trace`) and their pasted masks.
+    """
+
+    picture: Image.Image
+    resized: Image.Image
+    pixels: Tensor
+    output: Output
+    funnel: Funnel
+    detections: Detections
+
+
 def predict(
     model: BlendMask,
     image: np.ndarray | Image.Image,
@@ -49,22 +69,38 @@ def predict(
     K: int | None = None,
     M: int | None = None,
     R: int = 56,
+    clip_before_blend: bool | None = None,
 ) -> Detections:
     """Run `model` on one image: H x W x 3 uint8 RGB array, or PIL image, of any size.
 
     score_threshold: on sqrt(class * centerness), 0 to 1. K, M: bases read and attention side, the config's own where
-    None; R: output side. An image without objects gives a Detections of length 0. TypeError or ValueError for what is
-    no image or no size.
+    None; R: output side. clip_before_blend: see `finish`; the config's own where None. An image without objects gives a
+    Detections of length 0. TypeError or ValueError for what is no image or no size.
     """
+    return stages(model, image, score_threshold, K, M, R, clip_before_blend).detections
+
+
+@torch.no_grad()  # and not inference_mode: a reader may go on to take gradients through what was kept
+def stages(
+    model: BlendMask,
+    image: np.ndarray | Image.Image,
+    score_threshold: float = 0.3,
+    K: int | None = None,
+    M: int | None = None,
+    R: int = 56,
+    clip_before_blend: bool | None = None,
+) -> Stages:
+    """As `predict`, with everything on the way kept."""
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold is {score_threshold!r}; expected 0 to 1")
     K, M, R = sizes(model.config, K, M, R)
     picture = to_rgb(image)
     resized = resize(picture, model.config.short_side, model.config.long_side)
-    with torch.inference_mode():
-        output = run(model, resized)
-        proposals = propose(output.dense, 0, model.config, threshold=score_threshold**2)
-        return finish(model, output, proposals, resized.size, picture.size, K, M, R)
+    pixels = to_pixels(model, resized)
+    output = model(pixels)
+    decided = funnel(output.dense, 0, model.config, threshold=score_threshold**2)
+    found = finish(model, output, decided.best, resized.size, picture.size, K, M, R, clip_before_blend)
+    return Stages(picture, resized, pixels, output, decided, found)
 
 
 def to_rgb(image: np.ndarray | Image.Image) -> Image.Image:
@@ -85,17 +121,29 @@ def to_rgb(image: np.ndarray | Image.Image) -> Image.Image:
 
 
 def resize(picture: Image.Image, short_side: int, long_side: int) -> Image.Image:
-    """The short side to `short_side` unless the long one would pass `long_side`; antialiased bilinear, as upstream."""
+    """The short side to `short_side` unless the long one would pass `long_side`; PIL's antialiased bilinear, on uint8.
+
+    detectron2's ResizeShortestEdge, which the authors' models were trained and tested with (800, at most 1333).
+    """
     width, height = picture.size
-    scale = min(short_side / min(width, height), long_side / max(width, height))
-    size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
+    scale = short_side / min(width, height)
+    width, height = (scale * width, short_side) if height < width else (short_side, scale * height)
+    if max(width, height) > long_side:  # two steps, as upstream: one rounds to another size for some images
+        scale = long_side / max(width, height)
+        width, height = scale * width, scale * height
+    size = (max(1, int(width + 0.5)), max(1, int(height + 0.5)))
     return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+
+
+def to_pixels(model: BlendMask, picture: Image.Image) -> Tensor:
+    """(1,3,H,W) of an already resized RGB picture, on the model's device: see `BlendMask.normalise`."""
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # (3,h,w)
+    return model.normalise(pixels.to(model.mean.device))
 
 
 def run(model: BlendMask, picture: Image.Image) -> Output:
     """The network on one already resized RGB picture."""
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # (3,h,w)
-    return model(model.normalise(pixels.to(model.mean.device)))
+    return model(to_pixels(model, picture))
 
 
 def finish(
@@ -107,33 +155,49 @@ def finish(
     K: int,
     M: int,
     R: int,
+    clip_before_blend: bool | None = None,
 ) -> Detections:
-    """Blend the proposals' masks and paste them. Sizes are (width, height), the network's without padding."""
+    """Blend the proposals' masks and paste them. Sizes are (width, height), the network's without padding.
+
+    clip_before_blend: clip a box to the image before its mask is blended, so that the mask is made for the very box it
+    is pasted into; or, as upstream and so by default for the authors' models, blend in the box as FCOS drew it and
+    paste that mask, squeezed, into the clipped box. The two differ where a box leaves the image.
+    """
+    config = model.config
+    if clip_before_blend is None:
+        clip_before_blend = config.clip_before_blend
     scale = np.array(network_size) / np.array(image_size)  # per axis: rounding makes them differ a little
     per_axis = torch.tensor([*scale, *scale], dtype=torch.float32, device=proposals.boxes.device)
-    limit = torch.tensor([*network_size, *network_size], dtype=torch.float32, device=proposals.boxes.device)
-    clipped = proposals.boxes.clamp(min=torch.zeros_like(limit), max=limit)
+    clipped = clip_boxes(proposals.boxes, network_size[::-1])
     kept = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(1)  # a box beside the image has nothing to paste
-    location, clipped = proposals.location[kept], clipped[kept]
-    attention = model.attention_at(output.dense, torch.zeros_like(location), location)
-    boxes = clipped if model.config.clip_before_blend else proposals.boxes[kept]
+    proposals, clipped = proposals[kept], clipped[kept]
+    attention = model.attention_at(output.dense, torch.zeros_like(proposals.location), proposals.location)
+    boxes = clipped if clip_before_blend else proposals.boxes
     trace = blender(K, R)(*read(output.bases, attention, K, M), boxes)
-    image_boxes = clipped / per_axis
-    width, height = image_size
-    masks = paste_masks(trace.probabilities, image_boxes, (height, width)) >= 0.5
     return Detections(
-        boxes=image_boxes,
-        scores=proposals.scores[kept],
-        labels=proposals.labels[kept],
-        masks=masks,
-        location=output.dense.points[location] / per_axis[:2],
-        level=output.dense.level[location],
+        boxes=clipped / per_axis,
+        scores=proposals.scores,
+        labels=proposals.labels,
+        masks=paste(trace.probabilities, clipped / per_axis, image_size[::-1]),
+        location=output.dense.points[proposals.location] / per_axis[:2],
+        level=proposals.level,
         trace=trace,
         scale=float(scale[0]),
-        categories=model.config.categories,
+        categories=config.categories,
     )
 
 
 def blender(K: int, R: int, **options: object) -> Blender:
     """The blender for K bases: softmax over K, or at K = 1, where softmax is inert, the paper's sigmoid * sigmoid."""
     return Blender(R, normalizer="product" if K == 1 else "softmax", **options)
+
+
+def paste(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Masks (n,H,W) bool: probabilities (n,R,R) pasted into boxes (n,4), kept where at least 0.5. image_size: (H, W).
+
+    detectron2's paste_masks_in_image. One by one: together, the probabilities of a large image would fill the memory.
+    """
+    masks = torch.zeros(len(boxes), *image_size, dtype=torch.bool, device=boxes.device)
+    for mask, probability, box in zip(masks, probabilities, boxes, strict=True):
+        mask.copy_(paste_masks(probability[None], box[None], image_size)[0] >= 0.5)
+    return masks

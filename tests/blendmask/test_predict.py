@@ -7,8 +7,8 @@ from torchvision.ops import box_iou
 
 from blendlab.blendmask import BlendMask
 from blendlab.blendmask.fcos import Dense
-from blendlab.blendmask.postprocess import propose
-from blendlab.blendmask.predict import resize, to_rgb
+from blendlab.blendmask.postprocess import funnel, propose
+from blendlab.blendmask.predict import resize, stages, to_pixels, to_rgb
 
 
 @pytest.mark.parametrize("height,width", [(64, 64), (37, 90), (200, 133), (5, 300), (1, 1)])
@@ -113,7 +113,14 @@ def test_pil_modes_become_rgb(mode):
 
 @pytest.mark.parametrize(
     "size,expected",
-    [((640, 480), (1067, 800)), ((480, 640), (800, 1067)), ((2000, 500), (1333, 333)), ((800, 800), (800, 800))],
+    [
+        ((640, 480), (1067, 800)),
+        ((480, 640), (800, 1067)),
+        ((2000, 500), (1333, 333)),
+        ((800, 800), (800, 800)),
+        ((182, 91), (1333, 666)),  # 666.5 but for upstream's rounding in two steps
+        ((3000, 1), (1333, 1)),
+    ],
 )
 def test_resizing_keeps_the_sides_within_their_limits(size, expected):
     assert resize(Image.new("RGB", size), 800, 1333).size == expected
@@ -138,11 +145,12 @@ def test_proposals_are_threshold_top_k_root_and_classwise_nms():
     config = tiny_config(score_threshold=0.05, nms_iou=0.6)
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 9], [30, 30, 40, 40], [50, 50, 60, 60]])
     classes = torch.tensor([[0.9, 0.01], [0.5, 0.01], [0.01, 0.4], [0.3, 0.01], [0.04, 0.01]])
-    found = propose(dense_of(boxes, classes, config), 0, config)
+    decided = funnel(dense_of(boxes, classes, config), 0, config)
+    found = decided.best
     assert found.location.tolist() == [0, 2, 3]  # 1 falls to 0, 2 is of another class, 4 is under the threshold
     assert found.labels.tolist() == [0, 1, 0]
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.4, 0.3]).sqrt(), atol=1e-4, rtol=0)
-    assert found.candidates == [4, 0, 0]
+    assert decided.candidates.per_level(3) == [4, 0, 0]
     torch.testing.assert_close(found.boxes, boxes[[0, 2, 3]])
 
 
@@ -151,9 +159,9 @@ def test_a_level_gives_its_best_top_k_and_an_image_its_best_few():
     corner = torch.arange(6.0)[:, None] * 20
     boxes = torch.cat([corner, corner, corner + 10, corner + 10], 1)
     classes = torch.stack([torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), torch.full((6,), 1e-4)], 1)
-    found = propose(dense_of(boxes, classes, config), 0, config)
-    assert found.location.tolist() == [5, 4]
-    assert found.candidates == [6, 0, 0]
+    decided = funnel(dense_of(boxes, classes, config), 0, config)
+    assert decided.best.location.tolist() == [5, 4]
+    assert decided.candidates.per_level(3) == [6, 0, 0] and len(decided.top) == 3
     many = propose(dense_of(boxes, classes, config), 0, tiny_config(top_k=3))
     assert sorted(many.location.tolist()) == [3, 4, 5]
 
@@ -167,6 +175,29 @@ def test_proposals_of_a_class_do_not_overlap_beyond_the_limit(tiny):
         assert iou.max() <= tiny.config.nms_iou
 
 
+def test_every_stage_is_kept_and_leads_to_the_next(tiny):
+    image = draw((4, 4, 30, 40)).image
+    kept = stages(tiny, image, score_threshold=0.5)
+    assert np.array_equal(np.asarray(kept.picture), image)
+    torch.testing.assert_close(kept.pixels, to_pixels(tiny, kept.resized))
+    torch.testing.assert_close(kept.output.bases, tiny(kept.pixels).bases)
+    f = kept.funnel
+    assert len(f.candidates) >= len(f.top) >= len(f.suppressed) >= len(f.best) > 0
+    assert (f.candidates.scores > 0.25).all() and (f.best.scores > 0.5).all()
+    assert torch.equal(f.suppressed.boxes[: len(f.best)], f.best.boxes)
+    assert torch.equal(kept.detections.scores, f.best.scores)
+    assert torch.equal(kept.detections.masks, tiny.predict(image, 0.5).masks)
+
+
+def test_a_higher_threshold_keeps_the_best_of_a_lower_one(tiny):
+    """So a slider over the score can hide detections without running the network again."""
+    image = draw((4, 4, 30, 40)).image
+    low, high = tiny.predict(image, 0.3), tiny.predict(image, 0.5)
+    n = int((low.scores > 0.5).sum())
+    assert 0 < n < len(low) and n == len(high)
+    assert torch.equal(low.boxes[:n], high.boxes) and torch.equal(low.masks[:n], high.masks)
+
+
 def test_clipping_before_the_blend_moves_the_crop_and_after_it_does_not():
     torch.manual_seed(0)
     model = BlendMask(tiny_config(clip_before_blend=False)).eval()
@@ -175,3 +206,7 @@ def test_clipping_before_the_blend_moves_the_crop_and_after_it_does_not():
     raw = found.trace.inputs.boxes[:, 1:]
     assert (raw < 0).any() and (found.boxes >= 0).all()
     torch.testing.assert_close(raw.clamp(0, 64), found.boxes)
+    clipped = model.predict(draw((0, 0, 20, 20)).image, 0.0, clip_before_blend=True)
+    torch.testing.assert_close(clipped.trace.inputs.boxes[:, 1:], found.boxes)
+    torch.testing.assert_close(clipped.boxes, found.boxes)
+    assert (clipped.masks != found.masks).any()
