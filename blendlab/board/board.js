@@ -86,7 +86,7 @@ class Sheet extends Picture {
   points({ x, y, w, h }, { shape: [, height, width], marks }) {
     const { context } = this;
     for (const { shape, xs, ys } of marks) {
-      const gap = Math.min(w / xs.length, h / ys.length), size = clamp(gap * (shape === "dot" ? 0.3 : 0.55), 2, shape === "cross" ? 14 : 9);
+      const gap = Math.min(w / xs.length, h / ys.length), size = clamp(gap * (shape === "dot" ? 0.25 : 0.45), 2, shape === "cross" ? 12 : 9);
       const path = new Path2D();
       for (const column of xs) {
         const px = x + (column * w) / width;
@@ -97,7 +97,7 @@ class Sheet extends Picture {
         }
       }
       context.strokeStyle = "#fff";
-      context.lineWidth = size > 3 ? 3 : 1;
+      context.lineWidth = size > 3 ? 2.5 : 1;
       context.stroke(path);
       context.fillStyle = context.strokeStyle = "#000";
       context.lineWidth = size > 3 ? 1.5 : 0.75;
@@ -478,7 +478,9 @@ class BoardView {
   }
   pin(u, v) {
     const R = this.side();
-    if (R) this.send({ kind: "pixel", row: Math.floor(v * R), column: Math.floor(u * R) });
+    if (!R) return;
+    this.aim = { row: Math.floor(v * R), column: Math.floor(u * R), R }; // a key that follows at once goes on from here
+    this.send({ kind: "pixel", row: this.aim.row, column: this.aim.column });
   }
   side() { // of the last step's map
     return this.read("steps").panels.at(-1)?.shape[1] || 0;

@@ -2,5 +2,6 @@
 
 from .blender import BlenderExplorer
 from .guess import Guess, Guesses
+from .interpolate import InterpolateExplorer
 
-__all__ = ["BlenderExplorer", "Guess", "Guesses"]
+__all__ = ["BlenderExplorer", "Guess", "Guesses", "InterpolateExplorer"]
