@@ -111,10 +111,11 @@ class Sheet extends Picture {
 class Panel {
   constructor(board, spec, k) {
     this.node = el("div");
+    this.row = board.row(k);
     el("div", "bl-panel-box", this.node);
     el("div", "bl-cross", this.node);
     el("div", "bl-pin", this.node);
-    const which = spec.large ? "" : `, k = ${k}`;
+    const which = spec.large ? "" : `, ${board.row(k)}`;
     this.node.className = `bl-panel bl-${spec.space}`;
     this.node.setAttribute("role", "img");
     this.node.setAttribute("aria-label", `${spec.title}, ${spec.equation}${which}`);
@@ -123,7 +124,7 @@ class Panel {
     this.node.addEventListener("pointerenter", () => (this.node.title = `${this.spec.equation}${which}: ${this.spec.description}`));
     this.node.addEventListener("pointermove", (e) => board.hover(this, ...this.at(e)));
     this.node.addEventListener("pointerleave", () => board.hover(null));
-    this.node.addEventListener("click", (e) => spec.space === "box" && board.pin(...this.at(e)));
+    this.node.addEventListener("click", (e) => (spec.space === "box" ? board.pin(...this.at(e)) : board.point(...this.at(e))));
   }
   at(event) {
     const r = this.node.getBoundingClientRect();
@@ -138,7 +139,7 @@ class Panel {
   read(u, v) {
     const [, height, width] = this.spec.shape, row = Math.floor(v * height), column = Math.floor(u * width);
     const value = this.spec.low + (this.codes[row * width + column] / 255) * (this.spec.high - this.spec.low);
-    const which = this.spec.large ? "" : ` k = ${this.k}`;
+    const which = this.spec.large ? "" : ` ${this.row}`;
     return `${this.spec.title}${which}, row ${row}, column ${column}: about ${short(value)}`;
   }
 }
@@ -198,6 +199,7 @@ class Photo {
     if (!box) return this.svg.setAttribute("aria-label", "no instance");
     rect("bl-halo", box);
     rect("bl-box", box);
+    if (this.board.fixed) return this.svg.setAttribute("aria-label", `box of the selected instance, ${box.map((c) => c.toFixed(1)).join(", ")}. ${this.board.hint}`);
     const size = 7 * (this.width / (this.svg.clientWidth || this.width)), [x1, y1, x2, y2] = box;
     for (const [a, b] of HANDLES) {
       const x = x1 + a * (x2 - x1) - size / 2, y = y1 + b * (y2 - y1) - size / 2;
@@ -235,7 +237,7 @@ class Photo {
     context.putImageData(this.mask.image, 0, 0);
   }
   down(event) {
-    const [x, y] = this.at(event), box = this.board.box;
+    const [x, y] = this.at(event), box = this.board.fixed ? null : this.board.box;
     this.svg.setPointerCapture(event.pointerId);
     this.svg.focus({ preventScroll: true });
     const reach = 9 * (this.width / this.svg.clientWidth);
@@ -278,6 +280,7 @@ class Photo {
   }
   key(event) {
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }, box = this.board.box;
+    if (this.board.fixed && event.key in arrows) return this.board.step(event, ...arrows[event.key]);
     if (!(event.key in arrows) || !box) return;
     event.preventDefault();
     const [dx, dy] = arrows[event.key].map((d) => d * (event.shiftKey ? 10 : 1));
@@ -288,9 +291,10 @@ class Photo {
 // ---------------------------------------------------------------- the whole board
 class BoardView {
   constructor(model, root) {
-    Object.assign(this, { model, root, panels: [], box: null });
+    Object.assign(this, { model, root, panels: [], box: null, fixed: model.get("fixed") });
     this.palettes = Object.fromEntries(Object.entries(model.get("colours")).map(([name, hex]) => [name, palette(hex)]));
     root.classList.add("bl-board");
+    root.classList.toggle("bl-fixed", this.fixed);
     root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay out
     root.addEventListener("keydown", (e) => e.stopPropagation());
     this.error = el("div", "bl-error", root);
@@ -303,7 +307,7 @@ class BoardView {
     this.grid = el("div", "bl-grid", this.main);
     this.grid.tabIndex = 0;
     this.grid.setAttribute("role", "group");
-    this.grid.setAttribute("aria-label", "the steps of the blender. Arrow keys choose a mask pixel, Escape lets it go.");
+    this.grid.setAttribute("aria-label", this.fixed ? `maps. ${model.get("hint")}` : "the steps of the blender. Arrow keys choose a mask pixel, Escape lets it go.");
     this.sheet = new Sheet(this.grid);
     this.resized = new ResizeObserver(() => {
       if (this.sheet.fits()) return; // a new row of K has been measured already
@@ -319,6 +323,7 @@ class BoardView {
     this.timing = el("div", "bl-timing", foot);
   }
   send(content) { this.model.send(content); }
+  row(k) { return this.model.get("rows")[k] ?? `k = ${k}`; }
 
   read(trait) { // the panels of "bases" or "steps", their words parsed once
     const group = this.model.get(trait);
@@ -334,7 +339,7 @@ class BoardView {
   show() { // everything the model holds; a new view starts here
     this.photo.node.hidden = !this.model.get("picture").rgb;
     this.main.classList.toggle("bl-alone", this.photo.node.hidden);
-    this.hint = this.photo.node.hidden ? "Click a map, or use the arrow keys, to choose a pixel." : "Click an instance, drag its box or its handles, click a mask pixel.";
+    this.hint = this.model.get("hint") || (this.photo.node.hidden ? "Click a map, or use the arrow keys, to choose a pixel." : "Click an instance, drag its box or its handles, click a mask pixel.");
     this.value.textContent = this.hint;
     if (!this.photo.node.hidden) this.photo.show(this.model.get("picture"));
     this.layout();
@@ -399,7 +404,7 @@ class BoardView {
   rows(K) {
     for (let k = this.labels.length; k < K; k++) {
       this.labels.push(this.put(el("div", "bl-k"), 1, k + 2, this.labels[k - 1] || this.sheet.canvas));
-      this.labels[k].textContent = `k = ${k}`;
+      this.labels[k].textContent = this.row(k);
     }
     this.columns.forEach((spec, i) => {
       const panels = this.cells[spec.name];
@@ -452,6 +457,8 @@ class BoardView {
     this.photo.outlines(boxes, group.selected, this.box);
     const mask = this.cells.probabilities && this.cells.probabilities[0];
     if (mask && box) this.photo.overlay(mask.codes, mask.spec.shape[1], box);
+    else this.photo.mask.canvas.hidden = true;
+    this.root.classList.toggle("bl-boxless", !box);
     this.place();
     this.sum(group.pixel);
   }
@@ -482,11 +489,20 @@ class BoardView {
     this.aim = { row: Math.floor(v * R), column: Math.floor(u * R), R }; // a key that follows at once goes on from here
     this.send({ kind: "pixel", row: this.aim.row, column: this.aim.column });
   }
+  // a board whose boxes stay where they are: arrow keys are steps, and a map of the image is as good as the photograph
+  step(event, dx, dy) {
+    event.preventDefault();
+    this.send({ kind: "step", dx, dy });
+  }
+  point(u, v) {
+    if (this.fixed) this.send({ kind: "click", x: u * this.photo.width, y: v * this.photo.height });
+  }
   side() { // of the last step's map
     return this.read("steps").panels.at(-1)?.shape[1] || 0;
   }
   key(event) {
     const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, R = this.side();
+    if (this.fixed && event.key in arrows) return this.step(event, arrows[event.key][1], arrows[event.key][0]);
     if (event.key === "Escape") return this.send({ kind: "pixel", row: null, column: null });
     if (!(event.key in arrows) || !R) return;
     event.preventDefault();
