@@ -24,7 +24,7 @@ class Board(anywidget.AnyWidget):
 
     Call `show_picture`, `show_bases` and `show_steps`; set `boxes`, `text`, `notes`, `timing`, `error`. Events come to
     the functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`, and
-    `on_box(x1, y1, x2, y2)`.
+    `on_box(x1, y1, x2, y2)`; on a `fixed` board `on_step(dx, dy)`, of -1, 0 and 1.
     """
 
     _esm = HERE / "board.js"
@@ -32,6 +32,10 @@ class Board(anywidget.AnyWidget):
 
     colours = traitlets.Dict(COLOURS).tag(sync=True)
     transposed = traitlets.Bool(False).tag(sync=True)  # steps as rows, as the paper's figure has them
+    # boxes cannot be dragged; arrow keys are steps; a click on a map of the image is one on the photograph
+    fixed = traitlets.Bool(False).tag(sync=True)
+    rows = traitlets.List(traitlets.Unicode()).tag(sync=True)  # what the grid's rows are called instead of k = 0, ...
+    hint = traitlets.Unicode("").tag(sync=True)  # what can be done here, in place of the usual line
     picture = traitlets.Dict({}).tag(sync=True)
     bases = traitlets.Dict({}).tag(sync=True)
     steps = traitlets.Dict({}).tag(sync=True)
@@ -44,11 +48,12 @@ class Board(anywidget.AnyWidget):
     # newest of waiting values
     dragged = traitlets.List(traitlets.Float()).tag(sync=True, echo_update=False)
 
-    def __init__(self, *, transposed: bool = False):
-        super().__init__(transposed=transposed)
+    def __init__(self, *, transposed: bool = False, fixed: bool = False, rows: Sequence[str] = (), hint: str = ""):
+        super().__init__(transposed=transposed, fixed=fixed, rows=list(rows), hint=hint)
         self.on_click: Callable[[float, float], None] = lambda x, y: None
         self.on_pixel: Callable[[int | None, int | None], None] = lambda row, column: None
         self.on_box: Callable[[float, float, float, float], None] = lambda *box: None
+        self.on_step: Callable[[int, int], None] = lambda dx, dy: None
         self.observe(lambda change: change["new"] and self.on_box(*change["new"][:4]), "dragged")
         self.on_msg(self._event)
 
@@ -82,6 +87,8 @@ class Board(anywidget.AnyWidget):
             self.on_click(content["x"], content["y"])
         elif content["kind"] == "pixel":
             self.on_pixel(content["row"], content["column"])
+        elif content["kind"] == "step":
+            self.on_step(content["dx"], content["dy"])
 
 
 def _written(pixel: PixelSum) -> dict:
