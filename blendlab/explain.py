@@ -48,7 +48,7 @@ class PixelOrigin:
     """How one mask pixel came about. The terms' products add up to `logit`; under "product" the one is a probability.
 
     points: where RoIAlign sampled the bases for this pixel, (y, x) in map cells, cell centres at whole numbers; empty
-    under RoIPool, which samples nowhere but takes the largest cell.
+    under RoIPool, which samples nowhere but takes the largest cell. normalizer, order: the trace's settings.
     """
 
     instance: int
@@ -58,12 +58,13 @@ class PixelOrigin:
     terms: tuple[Term, ...]
     logit: float
     probability: float
-    multiplied: bool
+    normalizer: str
+    order: str
 
     def line(self, digits: int = 2) -> str:
         """The sum in one line: `m = 0.10*-1.20 + 0.90*3.00 = 2.58, p = 0.93`."""
         (first, *_), end = self.terms, f"{self.logit:.{digits}f}"
-        if self.multiplied:
+        if self.normalizer == "product":
             return (
                 f"p = {first.score:.{digits}f}*sigmoid({first.base:.{digits}f}) = {first.product:.{digits}f}, m = {end}"
             )
@@ -75,24 +76,30 @@ class PixelOrigin:
 class Reach:
     """Where one number of the bases or of the attention goes.
 
-    name      which number it is, in words; `value` is the number.
+    step      "bases" or "attention"; k, row and column are its place there, `value` is the number.
     depends   (N,R,R) bool: the mask pixels that read it.
     slopes    (N,R,R): the derivative of each mask logit with respect to it.
     gradient  the derivative of the mean cross-entropy against the target; None where no target was given.
     """
 
-    name: str
+    step: str
+    k: int
+    row: int
+    column: int
     value: float
     depends: Tensor
     slopes: Tensor
     gradient: float | None
 
     def line(self, digits: int = 2) -> str:
-        pixels, instances = int(self.depends.sum()), int(self.depends.flatten(1).any(1).sum())
-        text = f"{self.name} = {self.value:.{digits}f}: read by {pixels} mask pixels of {instances} instances"
+        """Which number, how many mask pixels read it, and what comes back to it, in one line."""
+        name = {"bases": "base", "attention": "attention"}[self.step]
+        text = f"{name} cell k={self.k}, row {self.row}, column {self.column} = {self.value:.{digits}f}: "
+        pixels = int(self.depends.sum())
+        text += f"read by {pixels} mask pixel{'s' * (pixels != 1)}"
         if pixels:
-            largest = float(self.slopes.flatten()[self.slopes.abs().argmax()])
-            text += f"; the most that one logit moves for a step of 1 is {largest:.{digits}f}"
+            largest = self.slopes.flatten()[self.slopes.abs().argmax()]
+            text += f"; a step of 1 moves one logit by {largest:.{digits}f} at most"
         return text if self.gradient is None else f"{text}; gradient of the loss {self.gradient:.2e}"
 
 
@@ -117,7 +124,8 @@ def pixel(trace: BlendTrace, row: int, column: int, instance: int = 0) -> PixelO
         tuple(Term(*term) for term in terms),
         logit.item(),
         logit.sigmoid().item(),
-        trace.settings.normalizer == "product",
+        trace.settings.normalizer,
+        trace.settings.order,
     )
 
 
@@ -135,8 +143,7 @@ def base_cell(
         if int(trace.inputs.boxes[n, 0]) == image:
             weights[n] = reads.base_cell_weights(trace, n, k, row, column)
     value = trace.inputs.bases[image, k, row, column].item()
-    name = f"base cell k={k}, row {row}, column {column}"
-    return _reach(trace, name, value, weights, weights * _base_slopes(trace, k), target)
+    return _reach(trace, ("bases", k, row, column, value), weights, weights * _base_slopes(trace, k), target)
 
 
 def attention_cell(
@@ -151,8 +158,7 @@ def attention_cell(
     slopes = weights.clone()
     slopes[instance] *= _attention_slopes(trace, instance, k, row, column)
     value = trace.inputs.attention[instance, k, row, column].item()
-    name = f"attention cell k={k}, row {row}, column {column} of instance {instance}"
-    return _reach(trace, name, value, weights, slopes, target)
+    return _reach(trace, ("attention", k, row, column, value), weights, slopes, target)
 
 
 # ---------------------------------------------------------------- the slope of each logit in its own pixel
@@ -205,9 +211,9 @@ def _interpolated(trace: BlendTrace) -> Tensor:
     return trace.attention
 
 
-def _reach(trace: BlendTrace, name: str, value: float, weights: Tensor, slopes: Tensor, target: Tensor | None) -> Reach:
+def _reach(trace: BlendTrace, number: tuple, weights: Tensor, slopes: Tensor, target: Tensor | None) -> Reach:
     gradient = None if target is None else float((slopes * loss_slopes(trace, target)).sum())
-    return Reach(name, value, weights != 0, slopes, gradient)
+    return Reach(*number, weights != 0, slopes, gradient)
 
 
 def loss_slopes(trace: BlendTrace, target: Tensor) -> Tensor:

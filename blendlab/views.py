@@ -25,11 +25,13 @@ WEIGHTS = {
 @dataclass(frozen=True)
 class Lattice:
     """Points drawn over a panel at every crossing of `xs` and `ys`, in cells of its map: the first cell's centre is at
-    0.5. shape: "dot", "ring" or "cross", told apart without colour."""
+    0.5. shape: "dot", "ring" or "cross", told apart without colour; or "frame", one rectangle from xs[0], ys[0] to
+    xs[1], ys[1]. only: the one basis k over whose map it is drawn, absent over all."""
 
     shape: str
     xs: Sequence[float]
     ys: Sequence[float]
+    only: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class Panel:
     space        "box": the map covers the box. "image": it covers the image, stride by stride.
     large        drawn beside the grid, larger: for a single map.
     marks        points drawn over it.
+    cells        a click chooses one of its own cells, not a mask pixel.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Panel:
     space: str = "box"
     large: bool = False
     marks: tuple[Lattice, ...] = ()
+    cells: bool = False
 
     def codes(self) -> np.ndarray:
         """(n,h,w) uint8: indices into the 256 colours. NaN is drawn as the low end; `not_finite` counts them."""
@@ -105,6 +109,7 @@ def base_panel(bases: Tensor, limits: Limits) -> Panel:
         "B",
         f"bases of {H} × {W} cells, shared by all instances",
         "image",
+        cells=True,
     )
 
 
@@ -122,7 +127,7 @@ def step_panels(trace: BlendTrace, limits: Limits) -> list[Panel]:
         Panel("regions", trace.regions[0], "diverging", -base, base, "cropped", f"r = {crop}(B, box)",
               f"{K} bases cropped to the box, {R} × {R}"),
         Panel("attention", trace.attention[0], "diverging", -attention, attention, "attention", "a",
-              f"{K} × {M} × {M} attention numbers of this instance"),
+              f"{K} × {M} × {M} attention numbers of this instance", cells=True),
         Panel("upsampled", trace.upsampled[0], *(weight if first else ("diverging", -attention, attention)),
               "interpolated", "a′ = interpolate(norm(a))" if first else "a′ = interpolate(a)",
               f"attention brought from {M} × {M} to {R} × {R}, {settings.interpolation}"),

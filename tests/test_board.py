@@ -254,7 +254,7 @@ def test_points_cross_as_their_places():
     marks = views.Lattice("ring", torch.tensor([0.5, 2 / 3]), [1])
     board.show_steps([large_map(torch.zeros(2, 2), "only", [marks])], 0, None)
     (spec,) = json.loads(board.steps["words"])["panels"]
-    assert spec["large"] is True and spec["marks"] == [{"shape": "ring", "xs": [0.5, 0.667], "ys": [1.0]}]
+    assert spec["large"] is True and spec["marks"] == [{"shape": "ring", "xs": [0.5, 0.667], "ys": [1.0], "only": None}]
 
 
 @pytest.mark.parametrize("shape", ["dot", "ring", "cross"])

@@ -11,6 +11,7 @@ import anywidget
 import numpy as np
 import traitlets
 
+from ..explain_views import Told
 from ..pictures import Picture
 from ..views import Lattice, Panel, PixelSum
 from .snapshot import draw
@@ -23,11 +24,12 @@ class Board(anywidget.AnyWidget):
     """A photograph with boxes and a mask, a grid of panels (a column a step, a row a basis), a text line.
 
     Call `show_picture`, `show_bases` and `show_steps`; set `boxes`, `text`, `notes`, `timing`, `error`. Events come to
-    the functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`, and
+    the functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`,
+    `on_cell(panel's name, k, row, column)` for a cell of a panel that has `cells` (None: wherever it last was), and
     `on_box(x1, y1, x2, y2)`; on a `fixed` board `on_step(dx, dy)`, of -1, 0 and 1.
     """
 
-    _esm = HERE / "board.js"
+    _esm = (HERE / "easel.js").read_text() + (HERE / "board.js").read_text()  # a widget's page has one file
     _css = HERE / "board.css"
 
     colours = traitlets.Dict(COLOURS).tag(sync=True)
@@ -44,6 +46,9 @@ class Board(anywidget.AnyWidget):
     notes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     timing = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
+    tool = traitlets.Enum(("", "box", "brush", "erase"), "").tag(sync=True)  # what the pointer does on the photograph
+    brush = traitlets.Float(12.0).tag(sync=True)  # its radius in image pixels
+    painted = traitlets.Dict({}).tag(sync=True)
     # x1, y1, x2, y2 and the time, set by the page while a box is dragged; a trait, since ipywidgets then keeps only the
     # newest of waiting values
     dragged = traitlets.List(traitlets.Float()).tag(sync=True, echo_update=False)
@@ -52,9 +57,13 @@ class Board(anywidget.AnyWidget):
         super().__init__(transposed=transposed, fixed=fixed, rows=list(rows), hint=hint)
         self.on_click: Callable[[float, float], None] = lambda x, y: None
         self.on_pixel: Callable[[int | None, int | None], None] = lambda row, column: None
+        self.on_cell: Callable[[str, int | None, int | None, int | None], None] = lambda name, k, row, column: None
         self.on_box: Callable[[float, float, float, float], None] = lambda *box: None
         self.on_step: Callable[[int, int], None] = lambda dx, dy: None
         self.observe(lambda change: change["new"] and self.on_box(*change["new"][:4]), "dragged")
+        self.on_new_box: Callable[[float, float, float, float], None] = lambda *box: None
+        self.on_stroke: Callable[[list[list[float]], float, bool], None] = lambda points, radius, erase: None
+        self._stroke = 0  # the page's number of the last stroke that came
         self.on_msg(self._event)
 
     def show_picture(self, picture: Picture) -> None:
@@ -74,9 +83,22 @@ class Board(anywidget.AnyWidget):
         panels: Sequence[Panel],
         selected: int,
         pixel: PixelSum | None,
+        told: Told | None = None,
     ) -> None:
-        """The steps of the instance whose box is the `selected` of `boxes`, and the sum at the pinned pixel."""
-        self.steps = _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel))
+        """The steps of the instance whose box is the `selected` of `boxes`, the sum at the pinned pixel, and what is
+        told of that pixel or of the chosen cell: lines below the sum, and marks (the panels hold their own)."""
+        more = (
+            {"lines": told.lines, "cell": told.cell, "base_marks": _lattices(told.marks.get("bases", ()))}
+            if told
+            else {}
+        )
+        self.steps = _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel), **more)
+
+    def show_painted(self, mask: np.ndarray) -> None:
+        """The mask (H,W) bool under the reader's brush. It is seen while `tool` is set; the blended one otherwise."""
+        height, width = mask.shape
+        bits = np.packbits(mask).tobytes()  # row after row, without gaps
+        self.painted = {"width": width, "height": height, "bits": bits, "last": self._stroke}
 
     def snapshot(self) -> bytes:
         """A PNG of what the board shows, for viewers without a kernel."""
@@ -87,8 +109,15 @@ class Board(anywidget.AnyWidget):
             self.on_click(content["x"], content["y"])
         elif content["kind"] == "pixel":
             self.on_pixel(content["row"], content["column"])
+        elif content["kind"] == "new_box":
+            self.on_new_box(*content["box"])
+        elif content["kind"] == "stroke":
+            self._stroke = content["id"]
+            self.on_stroke(content["points"], content["radius"], content["erase"])
         elif content["kind"] == "step":
             self.on_step(content["dx"], content["dy"])
+        elif content["kind"] == "cell":
+            self.on_cell(content["name"], content["k"], content["row"], content["column"])
 
 
 def _written(pixel: PixelSum) -> dict:
@@ -104,9 +133,13 @@ def _written(pixel: PixelSum) -> dict:
     }
 
 
+def _lattices(marks: Sequence[Lattice]) -> list[dict]:
+    return [_lattice(lattice) for lattice in marks]
+
+
 def _lattice(marks: Lattice) -> dict:
     xs, ys = ([round(float(place), 3) for place in along] for along in (marks.xs, marks.ys))
-    return {"shape": marks.shape, "xs": xs, "ys": ys}
+    return {"shape": marks.shape, "xs": xs, "ys": ys, "only": marks.only}
 
 
 def _pack(panels: Sequence[Panel], **more: object) -> dict:
@@ -128,7 +161,8 @@ def _pack(panels: Sequence[Panel], **more: object) -> dict:
                 "description": panel.description,
                 "space": panel.space,
                 "large": panel.large,
-                "marks": [_lattice(marks) for marks in panel.marks],
+                "cells": panel.cells,
+                "marks": _lattices(panel.marks),
             }
             for panel, values in zip(panels, codes, strict=True)
         ],
