@@ -149,7 +149,7 @@ def trained_source(
     note = "a network made these bases and attentions from the image; it has not seen the masks"
     if not is_composed(picture):
         note += ". It has only ever learned the sprites of composed scenes: here it can do no better than guess"
-    return network_source(picture, _shipped() if model is None else model, "trained", note, boxes)
+    return network_source(picture, shipped_model() if model is None else model, "trained", note, boxes)
 
 
 def is_composed(picture: Picture) -> bool:
@@ -158,7 +158,8 @@ def is_composed(picture: Picture) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> "BlendMask":
+def shipped_model() -> "BlendMask":
+    """`blendmask.pretrained()`, loaded once for all sources and explorers: to look at, not to train."""
     from .blendmask import pretrained
 
     return pretrained()

@@ -32,13 +32,13 @@ def source(picture, model):
     return trained_source(picture, model)
 
 
-def test_the_shipped_model_is_nested_and_knows_the_scenes_categories(model):
+def test_theshipped_model_model_is_nested_and_knows_the_scenes_categories(model):
     assert (model.config.bases, model.config.attention_side, model.config.nested) == (8, 14, True)
     assert not model.training
     assert {"fruit", "vehicle", "face"} <= set(model.config.categories)
 
 
-def test_the_shipped_model_finds_something_that_is_there(model):
+def test_theshipped_model_model_finds_something_that_is_there(model):
     """Of ten scenes: somewhere its best detection lies on an object with IoU 0.5. Chance boxes would not, all ten."""
     best = []
     for seed in range(10):
@@ -139,12 +139,12 @@ def test_boxes_that_do_not_fit_are_named(picture, model):
 def test_weights_that_are_missing_are_said_to_be(picture, monkeypatch, tmp_path):
     # the module by its name: blendlab.blendmask.pretrained is the function
     monkeypatch.setattr(sys.modules["blendlab.blendmask.pretrained"], "WEIGHTS", tmp_path / "none.safetensors")
-    sources._shipped.cache_clear()
+    sources.shipped_model.cache_clear()
     with pytest.raises(ValueError, match="shipped weights .* are missing"):
         trained_source(picture)
     with pytest.raises(ValueError, match="shipped weights"):
         BlenderExplorer(picture)
-    sources._shipped.cache_clear()
+    sources.shipped_model.cache_clear()
 
 
 def test_on_a_scene_it_comes_first_and_the_sliders_follow_it(picture):
