@@ -3,5 +3,6 @@
 from .blender import BlenderExplorer
 from .guess import Guess, Guesses
 from .interpolate import InterpolateExplorer
+from .softmax import SoftmaxExplorer
 
-__all__ = ["BlenderExplorer", "Guess", "Guesses", "InterpolateExplorer"]
+__all__ = ["BlenderExplorer", "Guess", "Guesses", "InterpolateExplorer", "SoftmaxExplorer"]
