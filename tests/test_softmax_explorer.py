@@ -94,7 +94,9 @@ def test_a_dragged_box_serves_both_orders(explorer):
 
 
 def test_the_line_and_the_controls(explorer):
-    assert explorer.order.value == "interpolate-first" and explorer.order.layout.display == "none"
+    offered = [control.description for row in explorer.children[:-1] for control in row.children]
+    assert offered == ["K", "M", "R", "source", "instance", "normalizer", "interpolation", "reset"]
+    assert explorer.order.value == "interpolate-first"
     assert repr(explorer).startswith("SoftmaxExplorer('small', source='random', instance=0")
     explorer.K.value = 2
     explorer.reset.click()

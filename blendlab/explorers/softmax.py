@@ -26,8 +26,9 @@ class SoftmaxExplorer(BlenderExplorer):
 
     def _make_controls(self) -> None:
         super()._make_controls()
-        for control in (self.order, self.pooling, self.sampling_ratio, self.aligned):
-            control.layout.display = "none"  # both orders are shown, and the crop is another lesson's
+        left_out = (self.order, self.pooling, self.sampling_ratio, self.aligned)
+        for row in self.children[:-1]:  # both orders are shown, and the crop is another lesson's
+            row.children = [control for control in row.children if control not in left_out]
 
     def _panels(self, trace: BlendTrace) -> list[Panel]:
         self.swapped = swap(trace)
