@@ -57,8 +57,15 @@ def from_adelaidet(weights: Mapping[str, np.ndarray | Tensor], depth: int = 50) 
 
     depth: 50 or 101. A missing, extra or misshapen entry is a ValueError that names it as the file does; the
     training-only semantic head may be absent, and older files may say "centerness" for "ctrness".
+    The model takes float32 entries as they are, without a copy.
     """
-    weights = weights["model"] if isinstance(weights.get("model"), Mapping) else weights
+    if isinstance(weights, Mapping) and isinstance(weights.get("model"), Mapping):
+        weights = weights["model"]
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"weights are {type(weights).__name__}; expected a dict of names and arrays")
+    for name, array in weights.items():
+        if not isinstance(array, np.ndarray | Tensor):
+            raise ValueError(f"weights[{name!r}] is {type(array).__name__}; expected an array or a tensor")
     weights = {name.replace("fcos_head.centerness.", "fcos_head.ctrness."): array for name, array in weights.items()}
     with torch.device("meta"):  # no random initial values, and no second copy in memory
         wanted = {their_name(name): (name, t.shape) for name, t in BlendMask(authors(depth)).state_dict().items()}
@@ -80,11 +87,24 @@ def from_adelaidet(weights: Mapping[str, np.ndarray | Tensor], depth: int = 50) 
     return assemble(authors(depth), ours, f"BlendMask R-{depth} checkpoint")
 
 
-def load_file(path: str | Path) -> dict[str, np.ndarray | Tensor]:
-    """The entries of an authors' .pth file, as data only: a file that would run code is refused by torch."""
+def load_file(path: str | Path) -> Mapping:
+    """The entries of an authors' .pth file, read as data alone: nothing in it can run code.
+
+    Arrays, tensors, numbers, strings, lists and dicts are data. ValueError for a file that is missing, cannot be read,
+    or needs anything else, with the name of what it asks for.
+    """
     from numpy._core import multiarray
 
-    data = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i8")}]
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"path {path} does not exist, or is no file; expected a .pth file of the authors' weights")
+    data = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8")}]
+    # NumPy 1 and 2 pickle an array under different names of one function
     data += [multiarray._reconstruct, (multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
-    with torch.serialization.safe_globals(data):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals(data):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several types for a damaged file, by where the damage is
+        asks = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        reason = f"it asks for {asks[1]}, which is not data" if asks else "it is cut short, or no file of torch.save"
+        raise ValueError(f"path {path} cannot be read: {reason}") from error

@@ -1,4 +1,3 @@
-import pickle
 import sys
 
 import numpy as np
@@ -67,11 +66,37 @@ def test_r50_weights_are_no_r101(weights):
         from_adelaidet(weights, depth=101)
 
 
-def test_a_file_of_numpy_arrays_is_read_as_data(tmp_path):
-    arrays = {"model": {"a": np.arange(3, dtype=np.float32), "b": torch.ones(2)}, "iteration": 5}
-    torch.save(arrays, tmp_path / "w.pth")
+@pytest.mark.parametrize("weights", [[1, 2], torch.zeros(3), {1: torch.zeros(3)}, {"model": 5}])
+def test_what_holds_no_arrays_by_name_is_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        from_adelaidet(weights)
+
+
+def test_float32_entries_are_taken_without_a_copy(weights):
+    """Loading must not hold two models."""
+    loaded = from_adelaidet(weights)
+    assert np.shares_memory(loaded.attention.weight.numpy(), weights["top_layer.weight"])
+    assert np.shares_memory(loaded.backbone.stem[0].weight.numpy(), weights["backbone.bottom_up.stem.conv1.weight"])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.int64])
+def test_a_file_of_numpy_arrays_is_read_as_data(tmp_path, zipped, dtype):
+    """Both of torch's formats: the authors' files are older than the zipped one."""
+    arrays = {"model": {"a": np.arange(6).reshape(2, 3).astype(dtype), "b": torch.ones(2)}, "iteration": 5}
+    torch.save(arrays, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     loaded = load_file(tmp_path / "w.pth")["model"]
-    assert np.array_equal(loaded["a"], arrays["model"]["a"]) and torch.equal(loaded["b"], torch.ones(2))
+    assert loaded["a"].dtype == dtype and np.array_equal(loaded["a"], arrays["model"]["a"])
+    assert torch.equal(loaded["b"], torch.ones(2))
+
+
+def test_an_array_that_numpy_1_pickled_is_read(tmp_path):
+    """NumPy 1 wrote numpy.core where NumPy 2 writes numpy._core; the authors' files are from its time."""
+    torch.save({"a": np.arange(3.0)}, tmp_path / "new.pth", _use_new_zipfile_serialization=False)
+    written = (tmp_path / "new.pth").read_bytes()
+    old = written.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    (tmp_path / "old.pth").write_bytes(old)
+    assert np.array_equal(load_file(tmp_path / "old.pth")["a"], np.arange(3.0))
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
@@ -80,6 +105,17 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
             return (open, (str(tmp_path / "sprung"), "w"))
 
     torch.save({"model": Trap()}, tmp_path / "w.pth")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match=r"w\.pth cannot be read: it asks for .*open, which is not data"):
         load_file(tmp_path / "w.pth")
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_file_is_named(tmp_path, zipped):
+    torch.save({"a": torch.arange(1000.0)}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    for content in ((tmp_path / "w.pth").read_bytes()[:2000], b"<html>not found</html>", b""):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(ValueError, match=r"w\.pth cannot be read: it is cut short, or no file of torch.save"):
+            load_file(tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="does not exist, or is no file"):
+        load_file(tmp_path)
