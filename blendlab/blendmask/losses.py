@@ -59,6 +59,19 @@ def losses(
     return found
 
 
+def mask_alone(
+    model: BlendMask,
+    output: Output,
+    truths: list[Truth],
+    settings: list[tuple[int, int, int]],
+    limit: int = 192,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """The mask loss and no other: it needs no detector, since its boxes are the true ones. Arguments as `losses`."""
+    positives = match(output.dense, truths, model.config)
+    return {"mask": mask_loss(model, output, truths, positives, settings, limit, generator)}
+
+
 def match(dense: Dense, truths: list[Truth], config: Config) -> Positives:
     """Assign every location of every image; see `targets.assign`."""
     image, location, truth, start = [], [], [], 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -74,29 +75,33 @@ class Settings:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
+# (model, output, truths, sizes, limit, generator) -> losses by name, as `losses.losses`; what is minimised is their sum
+Objective = Callable[..., dict[str, Tensor]]
+
+
 class Losses(nn.Module):
     """Network and losses in one forward pass, which is what DistributedDataParallel must wrap."""
 
-    def __init__(self, model: BlendMask, settings: Settings):
+    def __init__(self, model: BlendMask, settings: Settings, objective: Objective):
         super().__init__()
-        self.model, self.settings = model, settings
+        self.model, self.settings, self.objective = model, settings, objective
 
     def forward(
         self, images: Tensor, truths: list[Truth], sizes: list, generator: torch.Generator
     ) -> dict[str, Tensor]:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.settings.autocast == "bfloat16"):
             output = self.model(images)
-        return losses(self.model, output, truths, sizes, self.settings.mask_limit, generator)
+        return self.objective(self.model, output, truths, sizes, self.settings.mask_limit, generator)
 
 
 class Trainer:
     """A model in training: `step()` makes one step and returns its losses.
 
     averaged: the model to look at, with weights averaged over the last steps. progress: the share of the budget that is
-    used up; the run is over at 1.
+    used up; the run is over at 1. objective: what is minimised, all of BlendMask's losses unless another is given.
     """
 
-    def __init__(self, model: BlendMask, source: Source, settings: Settings):
+    def __init__(self, model: BlendMask, source: Source, settings: Settings, objective: Objective = losses):
         if tuple(source.categories) != tuple(model.config.categories):
             raise ValueError(f"data has categories {source.categories}; the model has {model.config.categories}")
         self.model, self.source, self.settings = model, source, settings
@@ -111,12 +116,17 @@ class Trainer:
             {"params": rest, "share": 1.0},
         ]
         self.optimiser = torch.optim.AdamW(groups, settings.rate, weight_decay=settings.decay)
-        self.losses: nn.Module = Losses(model, settings)
+        self.losses: nn.Module = Losses(model, settings, objective)
         self.rank, self.processes = 0, 1
         if dist.is_available() and dist.is_initialized():
             self.rank, self.processes = dist.get_rank(), dist.get_world_size()
             self.losses = DistributedDataParallel(self.losses)
-        self.steps, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
+        self.steps = 0
+        self.set_clock(0.0, 0.0)
+
+    def set_clock(self, seconds: float, cpu_seconds: float) -> None:
+        """Go on counting from here: after a pause, or where another process stopped."""
+        self._seconds, self._cpu_seconds = seconds, cpu_seconds
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
         self.progress = self._share_spent()
 
@@ -215,6 +225,5 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.steps, self._seconds, self._cpu_seconds = state["steps"], state["seconds"], state["cpu_seconds"]
-        self._started, self._cpu_started = time.perf_counter(), time.process_time()
-        self.progress = self._share_spent()
+        self.steps = state["steps"]
+        self.set_clock(state["seconds"], state["cpu_seconds"])
