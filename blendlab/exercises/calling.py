@@ -1,0 +1,124 @@
+"""Calling a function that somebody else wrote: whatever it does, the notebook goes on and a sentence says what it was."""
+
+import inspect
+import random
+import signal
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+PROCESSOR_SECONDS, CLOCK_SECONDS = 1.5, 10.0  # a check stops a function that takes longer over all its cases
+PACKAGE = str(Path(__file__).parents[1])
+LIBRARIES = (PACKAGE, "<frozen", *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
+
+
+class TooLong(BaseException):
+    """Raised inside the function under test. No Exception, so that its own `except Exception` does not swallow it."""
+
+
+def takes(function: Callable, count: int) -> bool:
+    """Whether `count` positional arguments fit; True where a built-in does not say."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def complaint(error: BaseException) -> str:
+    """An exception in one sentence, with the line of the student's own code that it came through."""
+    if isinstance(error, NotImplementedError):
+        return f"It is not written yet: it raises NotImplementedError{where(error)}."
+    if isinstance(error, TooLong):
+        return (
+            f"It had not returned after {PROCESSOR_SECONDS:g} seconds of work{where(error)}: "
+            "is there a loop that does not end, or one over far more than the output's elements?"
+        )
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 200 else text[:197] + "..."
+    return f"It raises {type(error).__name__}{': ' * bool(text)}{text}{where(error)}."
+
+
+def where(error: BaseException) -> str:
+    """The innermost frame that belongs to no library: in a notebook, a line of a cell."""
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
+    if not own:
+        return ""
+    frame = own[-1]
+    return f" (line {frame.lineno}, in {frame.name}" + (f": {frame.line})" if frame.line else ")")
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """The user's random numbers and gradient mode stay as they were, whatever runs inside."""
+    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002  (the user's global generator)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)  # noqa: NPY002
+
+
+@contextmanager
+def listening(heard: set[str]) -> Iterator[None]:
+    """Put into `heard` the dotted names of blendlab's and torchvision's functions that run inside, however they were reached.
+
+    Frames are recognised by the module that their code was written in: an alias, a partial or a lambda changes nothing,
+    and a student's own function of the same name is none of them.
+    """
+
+    def hear(frame, event, _):
+        if event == "call":
+            module = frame.f_globals.get("__name__") or ""
+            if module.startswith(("blendlab.", "torchvision.ops.")):
+                heard.add(f"{module}.{frame.f_code.co_name}")
+
+    before = sys.getprofile()
+    sys.setprofile(hear)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def now() -> tuple[float, float]:
+    """What this thread has worked, and the clock, in seconds."""
+    return time.thread_time(), time.monotonic()
+
+
+@contextmanager
+def limited(began: tuple[float, float]) -> Iterator[None]:
+    """Raise TooLong inside, PROCESSOR_SECONDS of work or CLOCK_SECONDS of waiting after `began`.
+
+    Work and not the clock, so that a busy machine condemns nobody. Without interval timers (Windows) or outside the
+    main thread there is no limit but the notebook's own stop button.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_):
+        work, clock = now()
+        if work - began[0] > PROCESSOR_SECONDS or clock - began[1] > CLOCK_SECONDS:
+            raise TooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    timer = signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)

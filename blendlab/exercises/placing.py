@@ -1,0 +1,307 @@
+"""After the blender: where the mask goes in the image, and what it costs in training.
+
+One letter legend: N boxes, P positive locations, R output side, H x W image.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from ..paste import paste_masks as paste_step
+from .cropping import normal
+from .exercise import Case, Exercise, Mistake
+
+
+def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+    return paste_step(probabilities, boxes, image_size)
+
+
+def mask_loss(logits: Tensor, targets: Tensor, centerness: Tensor) -> Tensor:
+    each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((1, 2))  # (P,)
+    return (each * centerness).sum() / centerness.sum().clamp(min=1e-6)
+
+
+def paste_cases(generator: Generator) -> list[Case]:
+    def case(N: int, R: int, size: tuple[int, int], *boxes: tuple[float, ...], traits: tuple[str, ...] = ()) -> Case:
+        """Corners are moved by 1/16 of a pixel, so that no pixel's centre lies on a side; N boxes of those given."""
+        shift = torch.randint(8, (len(boxes), 4), generator=generator) / 8 + 1 / 16
+        table = (torch.tensor(boxes) + shift).view(-1, 4)[:N]
+        return Case((torch.rand(N, R, R, generator=generator) * 0.9 + 0.1, table, size), traits)
+
+    empty = case(1, 4, (12, 12), (0, 0, 0, 0))
+    a, b, c = (3, 4, 15, 13), (8, 2, 18, 16), (1, 9, 9, 15)
+    return [
+        case(1, 5, (20, 20), a),
+        case(3, 4, (20, 20), a, b, c, traits=("there are several boxes",)),
+        case(2, 6, (17, 23), a, b, traits=("the image is not square",)),
+        case(2, 4, (20, 20), (-6, -4, 10, 9), (12, 11, 27, 26), traits=("the box leaves the image",)),
+        case(1, 4, (20, 20), (30, 3, 40, 14), traits=("the box lies off the image",)),
+        case(1, 1, (20, 20), a, traits=("R is 1",)),
+        case(1, 28, (20, 20), c, traits=("the box is smaller than R",)),
+        case(2, 3, (40, 44), (2, 3, 37, 36), (5, 1, 30, 33), traits=("the box is much larger than R",)),
+        Case(
+            (torch.rand(1, 4, 4, generator=generator), torch.tensor([[4.0, 3, 4, 9]]), (12, 12)), ("the box is empty",)
+        ),
+        Case((torch.zeros(0, 4, 4), torch.zeros(0, 4), (9, 11)), ("there are no boxes",)),
+    ]
+
+
+def _pasted(
+    padding: str = "zeros", inside: bool = True, corners: bool = False, mode: str = "bilinear", shift: float = 0.5
+):
+    """paste_masks by grid_sample over the whole image."""
+
+    def paste(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+        (H, W), out = image_size, probabilities.new_zeros(len(boxes), *image_size)
+        for n, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+            if x2 > x1 and y2 > y1:
+                x = (torch.arange(W) + shift - x1) / (x2 - x1) * 2 - 1
+                y = (torch.arange(H) + shift - y1) / (y2 - y1) * 2 - 1
+                grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None]
+                mask = F.grid_sample(probabilities[None, [n]], grid, mode, padding, align_corners=corners)[0, 0]
+                out[n] = mask * (grid[0].abs() <= 1).all(-1) if inside else mask
+        return out
+
+    return paste
+
+
+def _moved(move) -> object:
+    return lambda p, boxes, size: paste_step(p, move(boxes, size), size)
+
+
+def _whole_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    return torch.cat((boxes[:, :2].floor(), boxes[:, 2:].ceil()), 1)
+
+
+def _clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    limit = torch.tensor([size[1], size[0], size[1], size[0]])
+    return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def _turned(p: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    return paste_step(p, boxes[:, [1, 0, 3, 2]], (size[1], size[0]))
+
+
+PASTE_MISTAKES = (
+    Mistake(
+        "size read as width, height",
+        lambda p, boxes, size: paste_step(p, boxes, (size[1], size[0])),
+        "It looks as if image_size is read as (width, height): it is (height, width).",
+    ),
+    Mistake("result transposed", _turned, "It looks as if the result is (N,W,H): rows come first, so it is (N,H,W)."),
+    Mistake(
+        "mask transposed",
+        lambda p, boxes, size: paste_step(p.transpose(1, 2), boxes, size),
+        "It looks as if the mask's rows and columns are swapped: the last axis counts columns, along x.",
+    ),
+    Mistake(
+        "x and y swapped in the box",
+        _moved(lambda boxes, size: boxes[:, [1, 0, 3, 2]]),
+        "It looks as if x and y are swapped in the box: boxes are x1, y1, x2, y2.",
+    ),
+    Mistake(
+        "box clipped first",
+        _moved(_clipped),
+        "It looks as if the box is clipped to the image before pasting: the mask was made for the whole box, so only "
+        "what lies outside is dropped.",
+    ),
+    Mistake(
+        "box rounded",
+        _moved(_whole_pixels),
+        "It looks as if the box is rounded to whole pixels: keep its fractions, and ask each pixel's centre.",
+    ),
+    Mistake(
+        "box rounded to the nearest",
+        _moved(lambda boxes, size: boxes.round()),
+        "It looks as if the box is rounded to whole pixels: keep its fractions, and ask each pixel's centre.",
+    ),
+    Mistake(
+        "half pixel missing",
+        _pasted(shift=0),
+        "It looks as if the half pixel is missing: the centre of pixel i lies at i + 0.5.",
+    ),
+    Mistake(
+        "align_corners",
+        _pasted(corners=True),
+        "It looks like align_corners=True: the box's sides are the outer edges of the R x R bins, not their centres.",
+    ),
+    Mistake(
+        "edge held",
+        _pasted("border"),
+        "It looks as if the outermost bins keep their value up to the box's side: beyond their centres it fades to 0.",
+    ),
+    Mistake(
+        "fades beyond the box",
+        _pasted(inside=False),
+        "It looks as if the mask fades on outside its box: a pixel whose centre lies outside the box is 0.",
+    ),
+    Mistake(
+        "edge spread over the image",
+        _pasted("border", inside=False),
+        "It looks as if the mask's edge is spread over the whole image: outside the box there is 0.",
+    ),
+    Mistake(
+        "nearest",
+        _pasted(mode="nearest"),
+        "It looks as if each pixel takes the nearest bin: mix the four bins around its centre.",
+    ),
+    Mistake(
+        "thresholded",
+        lambda *args: (paste_step(*args) >= 0.5).float(),
+        "It looks as if the mask is cut at 0.5 already: probabilities are asked for.",
+    ),
+    Mistake(
+        "sigmoid once more",
+        lambda p, boxes, size: paste_step(p.sigmoid(), boxes, size),
+        "It looks as if a sigmoid is applied to what are probabilities already.",
+    ),
+    Mistake(
+        "all in one image",
+        lambda *args: paste_step(*args).amax(0, keepdim=True),
+        "It looks as if all masks go into one image: each instance has its own (H,W).",
+    ),
+)
+PASTE = Exercise(
+    "paste",
+    paste_masks,
+    paste_cases,
+    PASTE_MISTAKES,
+    "(N,H,W)",
+    (frozenset({"blendlab.paste.paste_masks"}), frozenset({f"{__name__}.paste_masks"})),
+    {
+        "the image is not square": "Are height and width, or x and y, confused?",
+        "the box leaves the image": "What lies outside is dropped; the rest keeps its place.",
+        "the box lies off the image": "Nothing of it is in the image: all 0.",
+        "the box is empty": "It pastes nothing, and its side must not divide.",
+        "there are several boxes": "Each instance has its own (H,W).",
+        "there are no boxes": "The result is then (0,H,W): an empty list cannot be stacked.",
+        "R is 1": "Values fade from the only bin's centre to 0.",
+    },
+)
+
+
+def loss_cases(generator: Generator) -> list[Case]:
+    def case(P: int, R: int, scale: float = 1, hard: bool = False, traits: tuple[str, ...] = ()) -> Case:
+        targets = torch.rand(P, R, R, generator=generator)
+        weights = torch.rand(P, generator=generator) * 0.9 + 0.05
+        return Case((normal(generator, P, R, R) * scale, targets.round() if hard else targets, weights), traits)
+
+    none = (torch.zeros(0, 4, 4), torch.zeros(0, 4, 4), torch.zeros(0))
+    return [
+        case(3, 4, hard=True),
+        case(5, 6),
+        case(4, 3, traits=("there are several locations",)),
+        case(1, 5, traits=("there is one location",)),
+        case(3, 1, traits=("R is 1",)),
+        case(4, 4, traits=("P is R",)),
+        case(3, 4, 60.0, traits=("logits are large",)),
+        Case((*case(2, 3).args[:2], torch.tensor([0.6, 0.0])), ("a centerness is 0",)),
+        Case(none, ("there are no locations",)),
+    ]
+
+
+def _loss(change) -> object:
+    """mask_loss with another last line: `change` takes the P losses and the P weights."""
+    return lambda logits, targets, weights: change(_each(logits, targets), weights)
+
+
+def _each(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((1, 2))
+
+
+def _clamped(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    each = F.binary_cross_entropy(logits.sigmoid(), targets, reduction="none").mean((1, 2))
+    return (each * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
+def _logs(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    p = logits.sigmoid()
+    each = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean((1, 2))
+    return (each * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
+UNSTABLE = (
+    "It looks as if the sigmoid comes first and the logarithm after: for large logits a probability rounds to 0 or 1. "
+    "Use binary_cross_entropy_with_logits."
+)
+LOSS_MISTAKES = (
+    Mistake(
+        "not weighted",
+        _loss(lambda each, w: each.mean()),
+        "It looks as if centerness is left out: each location's loss is weighted by it.",
+    ),
+    Mistake(
+        "divided by the count",
+        _loss(lambda each, w: (each * w).mean()),
+        "It looks as if the weighted sum is divided by the number of locations: divide by the sum of centerness.",
+    ),
+    Mistake(
+        "not divided",
+        _loss(lambda each, w: (each * w).sum()),
+        "It looks as if the weighted sum is not divided: divide by the sum of centerness.",
+    ),
+    Mistake(
+        "0 divided by 0",
+        _loss(lambda each, w: (each * w).sum() / w.sum()),
+        "Right, but without any location it divides 0 by 0: the loss is then 0. Keep the divisor from being 0.",
+    ),
+    Mistake(
+        "summed over pixels",
+        lambda x, t, w: mask_loss(x, t, w) * x.shape[1] * x.shape[2],
+        "It looks as if the loss is summed over the R x R pixels: take their mean.",
+    ),
+    Mistake(
+        "one location a loss",
+        _loss(lambda each, w: each * w / w.sum().clamp(min=1e-6)),
+        "It gives one number for each location: sum them to a scalar.",
+    ),
+    Mistake("sigmoid, then cross-entropy", _clamped, UNSTABLE),
+    Mistake("sigmoid, then logarithms", _logs, UNSTABLE),
+    Mistake(
+        "sigmoid twice",
+        lambda x, t, w: mask_loss(x.sigmoid(), t, w),
+        "It looks as if a sigmoid is taken twice: binary_cross_entropy_with_logits takes logits.",
+    ),
+    Mistake(
+        "targets rounded",
+        lambda x, t, w: mask_loss(x, (t >= 0.5).float(), w),
+        "It looks as if targets are cut to 0 and 1: they are shares of area, take them as they are.",
+    ),
+    Mistake(
+        "sign turned",
+        lambda *args: -mask_loss(*args),
+        "It looks as if the sign is turned: cross-entropy is minus the logarithm.",
+    ),
+    Mistake(
+        "only the object's pixels",
+        lambda x, t, w: ((-t * F.logsigmoid(x)).mean((1, 2)) * w).sum() / w.sum().clamp(min=1e-6),
+        "It looks as if the background is left out: the term (1 - t) log(1 - p) is missing.",
+    ),
+    Mistake(
+        "mean squared error",
+        lambda x, t, w: (((x.sigmoid() - t) ** 2).mean((1, 2)) * w).sum() / w.sum().clamp(min=1e-6),
+        "It looks like a squared error: the mask loss is binary cross-entropy.",
+    ),
+    Mistake(
+        "weighted by the root",
+        lambda x, t, w: mask_loss(x, t, w.sqrt()),
+        "It looks as if the root of centerness is taken: centerness has its root already.",
+    ),
+)
+MASK_LOSS = Exercise(
+    "mask_loss",
+    mask_loss,
+    loss_cases,
+    LOSS_MISTAKES,
+    "()",
+    (frozenset({f"{__name__}.mask_loss"}), frozenset({"blendlab.blendmask.losses.mask_loss"})),
+    {
+        "there are no locations": "The loss is then 0, with a gradient of 0: keep the divisor from being 0.",
+        "a centerness is 0": "It weighs nothing; nothing is divided by it.",
+        "logits are large": UNSTABLE,
+        "R is 1": "Does a squeeze drop the axes?",
+        "there is one location": "Does a squeeze drop the axis?",
+        "P is R": "Are the axes confused? One weight belongs to one whole R x R mask: (P,) does not broadcast to that.",
+    },
+    ("logits",),
+)
