@@ -99,7 +99,7 @@ class Reach:
         text += f"read by {pixels} mask pixel{'s' * (pixels != 1)}"
         if pixels:
             largest = self.slopes.flatten()[self.slopes.abs().argmax()]
-            text += f"; a step of 1 moves one logit by {largest:.{digits}f} at most"
+            text += f"; a step of 1 moves one logit by {largest:.{digits}g} at most"
         return text if self.gradient is None else f"{text}; gradient of the loss {self.gradient:.2e}"
 
 

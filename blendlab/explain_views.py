@@ -31,10 +31,9 @@ def marked(panels: Sequence[Panel], told: Told) -> list[Panel]:
 
 
 def origin_told(origin: PixelOrigin) -> Told:
-    """Rings on the cells that a mask pixel reads, and the sums that made r, a' and s of each basis."""
-    marks = {"attention": _rings(origin.terms[0].attention_cells)}
-    own = [replace(lattice, only=t.k) for t in origin.terms for lattice in _rings(t.base_cells)]
-    marks["bases"] = tuple(own) if not origin.points else _rings(origin.terms[0].base_cells)
+    """Frames round the cells that a mask pixel reads, and the sums that made r, a' and s of each basis."""
+    base_frames = (replace(frame, only=term.k) for term in origin.terms for frame in _frame(term.base_cells))
+    marks = {"bases": tuple(base_frames), "attention": _frame(origin.terms[0].attention_cells)}
     lines = [_read(origin)]
     for term in origin.terms:
         lines.append(_sum(f"r{_low(term.k)}", term.base_cells, term.base))
@@ -45,9 +44,9 @@ def origin_told(origin: PixelOrigin) -> Told:
 
 
 def reach_told(trace: BlendTrace, reach: Reach, instance: int = 0) -> Told:
-    """A ring on the chosen cell, a frame round the mask pixels of `instance` that read it, its gradient in words."""
+    """Frames round the chosen cell and round the mask pixels of `instance` that read it; its gradient in words."""
     place = {"name": reach.step, "k": reach.k, "row": reach.row, "column": reach.column}
-    marks = {reach.step: (Lattice("ring", [reach.column + 0.5], [reach.row + 0.5], reach.k),)}
+    marks = {reach.step: (Lattice("frame", [reach.column, reach.column + 1], [reach.row, reach.row + 1], reach.k),)}
     lines = [reach.line(4)]
     rows, columns = reach.depends[instance].nonzero(as_tuple=True)
     if len(rows):
@@ -67,11 +66,11 @@ def reach_told(trace: BlendTrace, reach: Reach, instance: int = 0) -> Told:
     return Told(marks, lines, place)
 
 
-def _rings(cells: Sequence[Cell]) -> tuple[Lattice, ...]:
-    """A ring on each cell: those that are read through a weight along y times a weight along x form a lattice."""
+def _frame(cells: Sequence[Cell]) -> tuple[Lattice, ...]:
     if not cells:
         return ()
-    return (Lattice("ring", sorted({c.column + 0.5 for c in cells}), sorted({c.row + 0.5 for c in cells})),)
+    rows, columns = [c.row for c in cells], [c.column for c in cells]
+    return (Lattice("frame", [min(columns), max(columns) + 1], [min(rows), max(rows) + 1]),)
 
 
 def _read(origin: PixelOrigin) -> str:

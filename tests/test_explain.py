@@ -200,7 +200,7 @@ def test_lines_say_the_sum_and_the_reach():
     assert explain.pixel(trace, 0, 1).line() == "m = 0.10*-1.00 + 0.90*3.00 = 2.60, p = 0.93"
     text = explain.base_cell(trace, 1, 2, 2, target=torch.ones(1, 2, 2)).line()
     assert text.startswith("base cell k=1, row 2, column 2 = 3.00: read by 1 mask pixel; ")
-    assert "by 0.90 at most; gradient of the loss -1.56e-02" in text  # (0.9309 - 1) / 4 * 0.9
+    assert "by 0.9 at most; gradient of the loss -1.56e-02" in text  # (0.9309 - 1) / 4 * 0.9
     product = Blender(2, normalizer="product")(bases[:, :1], attention[:, :1], torch.tensor([[8.0, 8.0, 16.0, 16.0]]))
     assert explain.pixel(product, 0, 0).line() == "p = 0.50*sigmoid(-1.00) = 0.13, m = -1.86"
 

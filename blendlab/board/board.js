@@ -80,15 +80,23 @@ class Sheet extends Picture {
   }
   show(panels) {
     this.context.putImageData(this.image, 0, 0);
-    for (const panel of panels) if (panel.spec?.marks.length) this.points(panel.area, panel.spec);
+    for (const panel of panels) {
+      const marks = (panel.marks || panel.spec?.marks || []).filter(({ only }) => only == null || only === panel.k);
+      if (marks.length) this.points(panel.area, panel.spec, marks);
+    }
   }
   // points over a panel, black with a white rim: a shape, not a colour, tells one lattice from another
-  points({ x, y, w, h }, { shape: [, height, width], marks }) {
+  points({ x, y, w, h }, { shape: [, height, width] }, marks) {
     const { context } = this;
     for (const { shape, xs, ys } of marks) {
       const gap = Math.min(w / xs.length, h / ys.length), size = clamp(gap * (shape === "dot" ? 0.25 : 0.45), 2, shape === "cross" ? 12 : 9);
       const path = new Path2D();
-      for (const column of xs) {
+      if (shape === "frame") { // of a cell too small to see, a frame that can be seen
+        const least = ([low, high], scale) => [(low + high) / 2, Math.max((high - low) / 2, 2.5 / scale)].map((length) => length * scale);
+        const [cx, rx] = least(xs, w / width), [cy, ry] = least(ys, h / height);
+        path.rect(x + cx - rx, y + cy - ry, 2 * rx, 2 * ry);
+      }
+      else for (const column of xs) {
         const px = x + (column * w) / width;
         for (const row of ys) {
           const py = y + (row * h) / height;
@@ -124,7 +132,12 @@ class Panel {
     this.node.addEventListener("pointerenter", () => (this.node.title = `${this.spec.equation}${which}: ${this.spec.description}`));
     this.node.addEventListener("pointermove", (e) => board.hover(this, ...this.at(e)));
     this.node.addEventListener("pointerleave", () => board.hover(null));
-    this.node.addEventListener("click", (e) => (spec.space === "box" ? board.pin(...this.at(e)) : board.point(...this.at(e))));
+    this.node.addEventListener("click", (e) => {
+      const [u, v] = this.at(e), [, height, width] = this.spec.shape;
+      if (this.spec.cells && !board.fixed) board.choose({ name: this.spec.name, k: this.k, row: Math.floor(v * height), column: Math.floor(u * width) });
+      else if (spec.space === "box") board.pin(u, v);
+      else board.point(u, v);
+    });
   }
   at(event) {
     const r = this.node.getBoundingClientRect();
@@ -302,12 +315,16 @@ class BoardView {
     this.main = el("div", "bl-main", root);
     this.left = el("div", "bl-left", this.main);
     this.photo = new Photo(this, this.left);
+    this.easel = new Easel(this, this.photo);
     this.value = el("div", "bl-value", this.left);
     this.table = el("div", "bl-sum", this.left);
+    this.told = el("details", "bl-told", this.left);
+    el("summary", "", this.told);
+    el("div", "", this.told);
     this.grid = el("div", "bl-grid", this.main);
     this.grid.tabIndex = 0;
     this.grid.setAttribute("role", "group");
-    this.grid.setAttribute("aria-label", this.fixed ? `maps. ${model.get("hint")}` : "the steps of the blender. Arrow keys choose a mask pixel, Escape lets it go.");
+    this.grid.setAttribute("aria-label", this.fixed ? `maps. ${model.get("hint")}` : "the steps of the blender. Arrow keys choose a mask pixel; b goes to a cell of the bases, a to one of the attention, digits to its basis, arrow keys move it, m goes back; Escape lets go.");
     this.sheet = new Sheet(this.grid);
     this.resized = new ResizeObserver(() => {
       if (this.sheet.fits()) return; // a new row of K has been measured already
@@ -446,6 +463,7 @@ class BoardView {
       say(low, short(spec.low));
       say(high, short(spec.high));
     }
+    if (trait === "steps") for (const panel of this.cells.bases || []) panel.marks = group.base_marks;
     if (trait === "steps") this.instance(group);
   }
   instance(group) {
@@ -461,6 +479,7 @@ class BoardView {
     this.root.classList.toggle("bl-boxless", !box);
     this.place();
     this.sum(group.pixel);
+    this.tell(group);
   }
   // where the box lies in maps of the whole image, and where crosshair and pin lie in the box: CSS does the rest
   place() {
@@ -497,6 +516,24 @@ class BoardView {
   point(u, v) {
     if (this.fixed) this.send({ kind: "click", x: u * this.photo.width, y: v * this.photo.height });
   }
+  choose(cell) { // a cell of the bases or of the attention; null leaves the choice to the kernel
+    this.aim = null;
+    this.chosen = cell.row == null ? null : cell; // keys pressed faster than the kernel answers go on from here
+    this.send({ kind: "cell", ...cell });
+  }
+  // a key while a cell is chosen, or one that chooses a cell: b or a for its map, a digit for its basis
+  cellKey(event, arrow) {
+    const map = { b: "bases", a: "attention" }[event.key], cell = this.chosen || this.read("steps").cell;
+    if (map && this.cells?.[map]) this.choose({ name: map, k: cell?.k ?? 0, row: null, column: null });
+    else if (!cell) return false;
+    else if (arrow) {
+      const [, height, width] = this.cells[cell.name][0].spec.shape;
+      this.choose({ ...cell, row: clamp(cell.row + arrow[0], 0, height - 1), column: clamp(cell.column + arrow[1], 0, width - 1) });
+    } else if (Number(event.key) < this.K && event.key !== " ") this.choose({ ...cell, k: Number(event.key) });
+    else return false;
+    event.preventDefault();
+    return true;
+  }
   side() { // of the last step's map
     return this.read("steps").panels.at(-1)?.shape[1] || 0;
   }
@@ -504,6 +541,8 @@ class BoardView {
     const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, R = this.side();
     if (this.fixed && event.key in arrows) return this.step(event, arrows[event.key][1], arrows[event.key][0]);
     if (event.key === "Escape") return this.send({ kind: "pixel", row: null, column: null });
+    if (this.cellKey(event, arrows[event.key])) return;
+    if (event.key === "m") return this.pin(...(this.pinnedAt || [0.5, 0.5])); // back from a cell to the mask's pixel
     if (!(event.key in arrows) || !R) return;
     event.preventDefault();
     const pixel = (this.aim?.R === R && this.aim) || this.read("steps").pixel || { row: R >> 1, column: R >> 1 };
@@ -527,6 +566,7 @@ class BoardView {
       this.pinned = String(at);
       this.root.style.setProperty("--pin-u", at[0]);
       this.root.style.setProperty("--pin-v", at[1]);
+      this.pinnedAt = at;
     }
     if (!pixel.rows.length) return this.table.replaceChildren(); // chosen, with no sum to show
     const table = el("table"), line = (cells, tag = "td") => {
@@ -539,6 +579,18 @@ class BoardView {
     line(["", "", pixel.multiplied ? "m = logit" : "m = sum", pixel.total]);
     line(["", "", "p = σ(m)", pixel.probability]);
     this.table.replaceChildren(table);
+  }
+  // what is told of the pixel's origin (it folds), or of the chosen cell's reach
+  tell({ lines = [], cell = null }) {
+    const same = ({ name, k, row, column }) => [name, k, row, column].join();
+    if (!cell || (this.chosen && same(cell) === same(this.chosen))) this.chosen = null;
+    this.told.hidden = !lines.length;
+    this.told.classList.toggle("bl-reach", Boolean(cell));
+    if (cell) this.told.open = true;
+    else if (this.wasCell) this.told.open = false;
+    this.wasCell = Boolean(cell);
+    say(this.told.firstChild, cell ? "where this number goes" : "where these numbers come from");
+    say(this.told.lastChild, lines.join("\n"));
   }
   words() {
     const get = (name) => this.model.get(name);
@@ -562,6 +614,7 @@ function render({ model, el: root }) {
   return () => {
     listeners.forEach((stop) => stop());
     view.resized.disconnect();
+    view.easel.stop();
   };
 }
 export default { render };

@@ -102,7 +102,8 @@ class Board(anywidget.AnyWidget):
 
     def snapshot(self) -> bytes:
         """A PNG of what the board shows, for viewers without a kernel."""
-        return draw(self.picture, self.bases, self.steps, self.boxes, self.error, self.transposed)
+        painted = self.painted if self.tool else {}
+        return draw(self.picture, self.bases, self.steps, self.boxes, self.error, self.transposed, painted)
 
     def _event(self, _, content: dict, buffers: list) -> None:
         if content["kind"] == "click":

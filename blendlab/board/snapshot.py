@@ -22,18 +22,25 @@ CELL, GAP, HEAD, PHOTO, LARGE = 84, 6, 34, 380, 180
 MASK, OPACITY = (230, 159, 0), 0x99  # as in board.js
 
 
-def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str, transposed: bool) -> bytes:
-    """PNG bytes of the photograph with boxes and mask, and the panels in their grid; or of the error alone."""
+def draw(
+    picture: dict, bases: dict, steps: dict, boxes: list[float], error: str, transposed: bool, painted: dict
+) -> bytes:
+    """PNG bytes of the photograph with boxes and mask (`painted`, or else the blended one), and the panels in their
+    grid; or of the error alone."""
     if error:
         canvas = Image.new("RGB", (700, 60), "white")
         ImageDraw.Draw(canvas).text((10, 20), error[:110], fill="black", font=_font(12))
         return _png(canvas)
     maps = [(spec, codes) for group in (bases, steps) for spec, codes in _unpack(group)]
+    of_bases = json.loads(steps["words"]).get("base_marks", []) if steps else []
+    maps = [(spec | {"marks": of_bases} if spec["name"] == "bases" else spec, codes) for spec, codes in maps]
     columns = [(spec, codes) for spec, codes in maps if not spec["large"]]
     sums = [(spec, codes) for spec, codes in maps if spec["large"]]
     K = min((len(codes) for _, codes in columns), default=0)  # of the bases, the first K are in use
-    photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums})
+    photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums}, painted)
     across, down = (K, len(columns)) if transposed else (len(columns), K)
+    if not columns and not sums:
+        return _png(photo)
     if not columns:  # large maps alone, side by side
         return _png(_row(sums))
     side_sums = bool(sums) and not transposed
@@ -52,7 +59,7 @@ def draw(picture: dict, bases: dict, steps: dict, boxes: list[float], error: str
         for k, values in enumerate(codes[:K]):
             column, row = (k, i) if transposed else (i, k)
             cell = (left + column * (CELL + GAP), top + row * (CELL + GAP))
-            _paste(canvas, values, spec, cell, CELL)
+            _paste(canvas, values, spec, cell, CELL, k)
     for i, (spec, codes) in enumerate(sums):
         if transposed:
             x, y = left + i * (LARGE + GAP), grid_height
@@ -76,17 +83,23 @@ def _row(maps: list[tuple[dict, np.ndarray]]) -> Image.Image:
     return canvas
 
 
-def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.ndarray]) -> Image.Image:
+def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.ndarray], painted: dict) -> Image.Image:
     """The photograph, at most PHOTO pixels wide and twice as high, with every box and the selected instance's mask."""
     if not picture:
         return Image.new("RGB", (PHOTO, 1), "white")
     photo = Image.frombytes("RGB", (picture["width"], picture["height"]), picture["rgb"])
     selected = json.loads(steps["words"])["selected"] if steps else None
     box = None if selected is None else boxes[4 * selected : 4 * selected + 4]
-    if box and "probabilities" in sums:
+    kept = None
+    if painted:
+        size = painted["height"], painted["width"]
+        kept = np.unpackbits(np.frombuffer(painted["bits"], np.uint8), count=size[0] * size[1]).reshape(size)
+    elif box and "probabilities" in sums:
         probabilities = torch.from_numpy(sums["probabilities"] / np.float32(255))
         kept = paste_masks(probabilities, torch.tensor([box]), (photo.height, photo.width))[0] >= 0.5
-        photo.paste(MASK, (0, 0), Image.fromarray(kept.numpy().astype(np.uint8) * OPACITY))
+        kept = kept.numpy().astype(np.uint8)
+    if kept is not None:
+        photo.paste(MASK, (0, 0), Image.fromarray(kept * OPACITY))
     scale = min(PHOTO / photo.width, 2 * PHOTO / photo.height)
     photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
     # few colours make a small file, and notebooks keep their pictures in git; the panels keep theirs exactly
@@ -110,13 +123,20 @@ def _unpack(group: dict) -> list[tuple[dict, np.ndarray]]:
     return maps
 
 
-def _paste(canvas: Image.Image, codes: np.ndarray, spec: dict, at: tuple[int, int], room: int) -> None:
-    """One map in its colours with its marks, as large as fits a square of `room` pixels, its aspect kept."""
+def _paste(canvas: Image.Image, codes: np.ndarray, spec: dict, at: tuple[int, int], room: int, k: int = 0) -> None:
+    """The map of basis k in its colours with its marks, as large as fits a square of `room` pixels, its aspect kept."""
     h, w = codes.shape
     size = (room, max(1, round(room * h / w))) if w >= h else (max(1, round(room * w / h)), room)
     canvas.paste(Image.fromarray(TABLE[spec["colours"]][codes]).resize(size, Image.Resampling.NEAREST), at)
     pen = ImageDraw.Draw(canvas)
     for marks in spec["marks"]:
+        if marks["only"] not in (None, k):
+            continue
+        if marks["shape"] == "frame":
+            (left, right), (top, bottom) = marks["xs"], marks["ys"]
+            corners = [at[0] + left * size[0] / w, at[1] + top * size[1] / h]
+            pen.rectangle((*corners, at[0] + right * size[0] / w, at[1] + bottom * size[1] / h), outline="black")
+            continue
         radius = {"dot": 1, "ring": 2.5, "cross": 6}[marks["shape"]]
         for px, py in product(marks["xs"], marks["ys"]):
             x, y = at[0] + px * size[0] / w, at[1] + py * size[1] / h

@@ -15,12 +15,14 @@ from ipywidgets import Layout
 from .. import check, views
 from ..blender import Blender, BlenderInputs, BlendTrace
 from ..board import Board
+from ..explain_views import marked
 from ..paste import mask_iou
 from ..pictures import Picture, load
 from ..pictures.picture import check_boxes
 from ..sources import Source, is_composed, random_source, trained_source
 from ..threads import one_thread
 from .base import Explorer, Slider
+from .provenance import Provenance
 
 Sources = Mapping[str, Source | Callable[[], Source]]
 START = {"K": 4, "M": 14, "R": 56}
@@ -42,6 +44,8 @@ class BlenderExplorer(Explorer):
     sampling_ratio): set `explorer.M.value = 7` and the picture follows. `trace` holds every intermediate of the
     selected instance, `iou` the mask's IoU with the truth, `text` the line under the board.
     """
+
+    whole_bases = True  # whether the board's first column shows the bases of the whole image
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class BlenderExplorer(Explorer):
         self.iou = float("nan")
         self._boxes: dict[int, list[float]] = {}  # boxes that were moved
         self._pin: tuple[float, float] | None = None  # the pinned mask pixel, as shares of the box
+        self._provenance = Provenance()
         self._make_controls()
         self._connect()
         self.board.show_picture(self.picture)
@@ -123,6 +128,7 @@ class BlenderExplorer(Explorer):
         self.reset.on_click(self._guarded(lambda _: self._reset()))
         self.board.on_click = self._guarded(self._clicked)
         self.board.on_pixel = self._guarded(self._pinned)
+        self.board.on_cell = self._guarded(self._cell_chosen)
         self.board.on_box = self._guarded(self._dragged)
 
     def _start(self) -> None:
@@ -170,7 +176,7 @@ class BlenderExplorer(Explorer):
         if not len(self.picture):
             return
         name, instance, wanted = self._first
-        self._wanted, self._boxes, self._pin = dict(wanted), {}, None
+        self._wanted, self._boxes, self._pin, self._provenance.cell = dict(wanted), {}, None, None
         with self._hold():
             self.source.value, self.instance.value = name, instance
             for control in (self.order, self.interpolation, self.pooling, self.sampling_ratio):
@@ -188,10 +194,11 @@ class BlenderExplorer(Explorer):
         box = self._box(self.instance.value)
         inside = box[0] <= x < box[2] and box[1] <= y < box[3]
         if hit is not None and hit != self.instance.value:
-            self._pin = None
+            self._pin = self._provenance.cell = None
             self.instance.value = hit
         elif inside:
             self._pin = ((x - box[0]) / (box[2] - box[0]), (y - box[1]) / (box[3] - box[1]))
+            self._provenance.cell = None
             self._update()
 
     def _pinned(self, row: int | None, column: int | None) -> None:
@@ -199,7 +206,14 @@ class BlenderExplorer(Explorer):
         if row is not None and not (0 <= row < R and 0 <= column < R):
             return  # the click was made on a picture of another R, a moment ago
         self._pin = None if row is None else ((column + 0.5) / R, (row + 0.5) / R)
+        self._provenance.cell = None
         self._update()
+
+    def _cell_chosen(self, name: str, k: int, row: int | None, column: int | None) -> None:
+        """A cell of the bases or of the attention: where does it go? Without a place, the one that the pixel reads."""
+        if self.trace is not None:
+            self._provenance.choose(self.trace, name, k, row, column, self._pin)
+            self._update()
 
     def _dragged(self, *box: float) -> None:
         if not len(self.picture):
@@ -246,14 +260,15 @@ class BlenderExplorer(Explorer):
         trace = blender(inputs.bases, inputs.attention, inputs.boxes)
         milliseconds = 1000 * (time.perf_counter() - began)
         self.trace = trace
-        panels = views.step_panels(trace, self._limits)
-        if self.board.transposed:
-            panels = [panel for panel in panels if panel.name in FIGURE]
-        pixel = None if self._pin is None else views.pixel_sum(trace, *(int(s * R) for s in reversed(self._pin)))
+        panels = self._panels(trace)
+        pixel = None if self._pin is None else tuple(int(share * R) for share in reversed(self._pin))
+        self._provenance.truth = self.picture.masks[instance]
+        told = self._provenance.tell(trace, pixel)
         with self.board.hold_sync():
-            if bases and not self.board.transposed:
+            if bases and self.whole_bases and not self.board.transposed:
                 self.board.show_bases(views.base_panel(self._source.bases, self._limits))
-            self.board.show_steps(panels, instance, pixel)
+            shown = views.pixel_sum(trace, *pixel) if pixel and not told.cell else None
+            self.board.show_steps(marked(panels, told), instance, shown, told)
             self.board.error = ""
         # the panels are on their way; what takes time to count, and to say, follows
         self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
@@ -261,6 +276,11 @@ class BlenderExplorer(Explorer):
             self.board.text = self._sentence(trace, box)
             self.board.notes = self._notes(trace, dropped)
             self.board.timing = f"blend {milliseconds:.2f} ms"
+
+    def _panels(self, trace: BlendTrace) -> list[views.Panel]:
+        """What the board's columns show. A lesson's explorer may show something else of the same trace."""
+        panels = views.step_panels(trace, self._limits)
+        return [panel for panel in panels if panel.name in FIGURE] if self.board.transposed else panels
 
     def _fit_normalizer(self, new_source: bool) -> bool:
         """Offer "product" at K=1 alone, and choose it where the source means it; True if it had to be given up."""
