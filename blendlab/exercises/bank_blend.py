@@ -203,7 +203,7 @@ BLEND = (
     Mistake(
         "sigmoid inside the blend",
         lambda r, s: (r.sigmoid() * s).sum(1),
-        "It looks as if the bases go through a sigmoid inside the blend: it comes at the end, and bases keep their sign.",
+        "It looks as if the bases go through a sigmoid inside the blend: they keep their sign; it comes at the end.",
     ),
     Mistake(
         "sigmoid of products",

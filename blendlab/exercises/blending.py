@@ -194,9 +194,8 @@ def _softmax_first(bases: Tensor, attention: Tensor, boxes: Tensor, output_size:
 
 def _align_attention(bases: Tensor, attention: Tensor, boxes: Tensor, output_size: int) -> Tensor:
     """The attention cropped by the image's boxes, as if it were a map of the image."""
-    cut = torch.cat(
-        [steps.roi_align(a[None], box[None, 1:], output_size) for a, box in zip(attention, boxes, strict=True)]
-    )
+    pairs = zip(attention, boxes[:, 1:], strict=True)
+    cut = torch.cat([steps.roi_align(a[None], box[None], output_size) for a, box in pairs])
     return _composed(bases, attention, boxes, output_size, interpolate=lambda *_: cut)
 
 

@@ -1,4 +1,4 @@
-"""Calling a function that somebody else wrote: whatever it does, the notebook goes on and a sentence says what it was."""
+"""Calling a function that somebody else wrote: whatever it does, the notebook goes on and a sentence says what."""
 
 import inspect
 import random
@@ -74,10 +74,10 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def listening(heard: set[str]) -> Iterator[None]:
-    """Put into `heard` the dotted names of blendlab's and torchvision's functions that run inside, however they were reached.
+    """Put into `heard` the dotted names of blendlab's and torchvision's functions that run inside.
 
-    Frames are recognised by the module that their code was written in: an alias, a partial or a lambda changes nothing,
-    and a student's own function of the same name is none of them.
+    Frames are recognised by the module that their code was written in, so an alias, a partial or a lambda changes
+    nothing, and a student's own function of the same name is none of them.
     """
 
     def hear(frame, event, _):

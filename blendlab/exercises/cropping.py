@@ -17,9 +17,9 @@ EDGE = "Up to one cell outside the map a sample takes the edge's value, farther 
 
 
 def bilinear_sample(features: Tensor, y: float, x: float) -> Tensor:
-    (K, H, W), zero = features.shape, features.new_zeros(features.shape[0])
+    K, H, W = features.shape
     if not (-1 <= y <= H and -1 <= x <= W):
-        return zero
+        return features.new_zeros(K)
     y, x = min(max(y, 0), H - 1), min(max(x, 0), W - 1)
     top, left = int(y), int(x)
     bottom, right = min(top + 1, H - 1), min(left + 1, W - 1)

@@ -83,11 +83,6 @@ GATHER_MISTAKES = (
         "It looks as if every location is read from P3: the level says which map it lies in.",
     ),
     Mistake(
-        "level off by one",
-        lambda o, level, y, x: gather_attention(o, level - 1, y, x),
-        "It looks as if the level is off by one: level 0 is P3, the first map.",
-    ),
-    Mistake(
         "not reshaped",
         lambda o, level, y, x: o.maps[level][:, y, x].clone(),
         "It gives the K*M*M numbers in a row: reshape them to (K,M,M).",
@@ -139,29 +134,26 @@ def decode_cases(generator: Generator) -> list[Case]:
     ]
 
 
-def _decoded(change) -> object:
-    """decode_box with something changed: `change` takes l, t, r, b in pixels, the centre x, y, and the stride."""
+def _located(y: int, x: int, stride: int) -> Tensor:
+    """The location twice, as a box without sides."""
+    return decode_box(torch.zeros(4), y, x, stride)
 
-    def decode(distances: Tensor, y: int, x: int, stride: int) -> Tensor:
-        parts = [float(d) for d in distances.relu() * stride]
-        return torch.tensor(change(*parts, x * stride + stride // 2, y * stride + stride // 2, stride))
 
-    return decode
+def _as_size(distances: Tensor, y: int, x: int, stride: int) -> Tensor:
+    box = decode_box(distances, y, x, stride)
+    return torch.cat((box[:2], box[2:] - box[:2]))
 
 
 DECODE_MISTAKES = (
     Mistake(
         "ReLU missing",
-        lambda d, y, x, s: (
-            _decoded(lambda left, top, right, bottom, cx, cy, s: [cx, cy, cx, cy])(d, y, x, s)
-            + d * s * torch.tensor([-1, -1, 1, 1])
-        ),
+        lambda d, y, x, s: _located(y, x, s) + d * s * torch.tensor([-1, -1, 1, 1]),
         "It looks as if the ReLU is missing: a distance is never negative.",
     ),
     Mistake(
         "exponential for ReLU",
         lambda d, y, x, s: decode_box(d.exp(), y, x, s),
-        "It looks like an exponential in place of the ReLU, as in the first FCOS: here distances are relu(...) strides.",
+        "It looks like an exponential for the ReLU, as in the first FCOS: here distances are relu(...) strides.",
     ),
     Mistake(
         "stride forgotten",
@@ -170,20 +162,12 @@ DECODE_MISTAKES = (
     ),
     Mistake(
         "half stride forgotten",
-        _decoded(
-            lambda left, top, right, bottom, cx, cy, s: [
-                c - s // 2 for c in (cx - left, cy - top, cx + right, cy + bottom)
-            ]
-        ),
+        lambda d, y, x, s: decode_box(d, y, x, s) - s // 2,
         "It looks as if half a stride is missing: a location lies at index * stride + stride // 2.",
     ),
     Mistake(
         "whole stride added",
-        _decoded(
-            lambda left, top, right, bottom, cx, cy, s: [
-                c + s - s // 2 for c in (cx - left, cy - top, cx + right, cy + bottom)
-            ]
-        ),
+        lambda d, y, x, s: decode_box(d, y, x, s) + s - s // 2,
         "It looks as if a whole stride is added: a location lies at index * stride + stride // 2.",
     ),
     Mistake(
@@ -213,7 +197,7 @@ DECODE_MISTAKES = (
     ),
     Mistake(
         "x, y, width, height",
-        _decoded(lambda left, top, right, bottom, cx, cy, s: [cx - left, cy - top, left + right, top + bottom]),
+        _as_size,
         "It looks as if the result is x, y, width, height: boxes are x1, y1, x2, y2.",
     ),
     Mistake(

@@ -28,7 +28,8 @@ def paste_cases(generator: Generator) -> list[Case]:
         table = (torch.tensor(boxes) + shift).view(-1, 4)[:N]
         return Case((torch.rand(N, R, R, generator=generator) * 0.9 + 0.1, table, size), traits)
 
-    empty = case(1, 4, (12, 12), (0, 0, 0, 0))
+    flat = case(1, 4, (12, 12), (4, 3, 4, 9), traits=("the box is empty",))
+    flat.args[1][:, 2] = flat.args[1][:, 0]
     a, b, c = (3, 4, 15, 13), (8, 2, 18, 16), (1, 9, 9, 15)
     return [
         case(1, 5, (20, 20), a),
@@ -39,9 +40,7 @@ def paste_cases(generator: Generator) -> list[Case]:
         case(1, 1, (20, 20), a, traits=("R is 1",)),
         case(1, 28, (20, 20), c, traits=("the box is smaller than R",)),
         case(2, 3, (40, 44), (2, 3, 37, 36), (5, 1, 30, 33), traits=("the box is much larger than R",)),
-        Case(
-            (torch.rand(1, 4, 4, generator=generator), torch.tensor([[4.0, 3, 4, 9]]), (12, 12)), ("the box is empty",)
-        ),
+        flat,
         Case((torch.zeros(0, 4, 4), torch.zeros(0, 4), (9, 11)), ("there are no boxes",)),
     ]
 
