@@ -18,9 +18,11 @@ FEW = 9  # cells that fit a line one by one
 
 @dataclass(frozen=True)
 class Told:
-    """marks: Lattices by panel name; lines: words; cell: the chosen cell of a panel, None where a pixel is chosen."""
+    """marks: Lattices by panel name; heading and lines: words; cell: the chosen cell of a panel (`name`, `k`, `row`,
+    `column`), None where a mask pixel is chosen."""
 
     marks: dict[str, tuple[Lattice, ...]]
+    heading: str
     lines: list[str]
     cell: dict | None = None
 
@@ -40,7 +42,7 @@ def origin_told(origin: PixelOrigin) -> Told:
         lines.append(_sum(f"a′{_low(term.k)}", term.attention_cells, term.upsampled))
     if origin.normalizer == "softmax" and origin.order == "interpolate-first":
         lines += _softmax(origin.terms)
-    return Told(marks, lines)
+    return Told(marks, "where these numbers come from", lines)
 
 
 def reach_told(trace: BlendTrace, reach: Reach, instance: int = 0) -> Told:
@@ -63,7 +65,7 @@ def reach_told(trace: BlendTrace, reach: Reach, instance: int = 0) -> Told:
             marks |= {"upsampled": (frame if every and first else own,), "scores": (frame if every else own,)}
     if reach.gradient is not None:
         lines.append("gradient = Σ over those pixels of (p − t) / R² times ∂m/∂cell, t the true mask in the box")
-    return Told(marks, lines, place)
+    return Told(marks, "where this number goes", lines, place)
 
 
 def _frame(cells: Sequence[Cell]) -> tuple[Lattice, ...]:

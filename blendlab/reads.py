@@ -102,14 +102,14 @@ def base_cell_weights(trace: BlendTrace, n: int, k: int, row: int, column: int) 
         Wy, Wx = base_weights(trace, n)
         return torch.outer(Wy[:, row], Wx[:, column])
     plane = trace.inputs.bases[int(trace.inputs.boxes[n, 0]), k].detach().to(trace.regions.dtype)
-    in_y, in_x = _pool_members(trace, n)
+    in_y, in_x = pool_members(trace, n)
     weights = torch.zeros_like(trace.logits[n])
     for i, j in torch.outer(in_y[:, row], in_x[:, column]).nonzero().tolist():
         weights[i, j] = _pool_weights(trace, n, plane, i, j)[row, column]
     return weights
 
 
-def _pool_members(trace: BlendTrace, instance: int) -> tuple[Tensor, Tensor]:
+def pool_members(trace: BlendTrace, instance: int) -> tuple[Tensor, Tensor]:
     """Which rows (R,H) and which columns (R,W) of the map RoIPool's bins cover, bool."""
     rois = trace.inputs.boxes[instance : instance + 1].detach().to(trace.regions.dtype)
     in_y, in_x = members(rois, trace.settings.output_size, trace.settings.spatial_scale, trace.inputs.bases)
@@ -119,7 +119,7 @@ def _pool_members(trace: BlendTrace, instance: int) -> tuple[Tensor, Tensor]:
 def _pool_weights(trace: BlendTrace, instance: int, plane: Tensor, row: int, column: int) -> Tensor:
     """(H,W): 1 at the largest cell of a bin. Equal largest cells share, columns first and then their rows, as the
     gradient of a maximum over rows and then over columns does."""
-    in_y, in_x = _pool_members(trace, instance)
+    in_y, in_x = pool_members(trace, instance)
     inside = torch.outer(in_y[row], in_x[column])
     if not inside.any():
         return torch.zeros_like(plane)

@@ -173,6 +173,7 @@ class Photo {
     this.svg.setAttribute("preserveAspectRatio", "none");
     el("div", "bl-cross", this.node);
     el("div", "bl-pin", this.node);
+    this.pointer = new Pointer(this.node);
     this.svg.addEventListener("pointerdown", (e) => this.down(e));
     this.svg.addEventListener("pointermove", (e) => this.move(e));
     this.svg.addEventListener("pointerup", (e) => this.up(e));
@@ -186,6 +187,7 @@ class Photo {
     Object.assign(this.canvas, { width, height });
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.node.style.aspectRatio = `${width} / ${height}`;
+    this.canvas.style.imageRendering = width < 128 ? "pixelated" : ""; // so enlarged that cells are to be seen
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", `photograph ${picture.name}, ${width} by ${height} pixels`);
     const rgb = bytes(picture.rgb), image = new ImageData(width, height), out = image.data;
@@ -296,7 +298,7 @@ class Photo {
     if (this.board.fixed && event.key in arrows) return this.board.step(event, ...arrows[event.key]);
     if (!(event.key in arrows) || !box) return;
     event.preventDefault();
-    const [dx, dy] = arrows[event.key].map((d) => d * (event.shiftKey ? 10 : 1));
+    const [dx, dy] = arrows[event.key].map((d) => d * this.board.model.get("nudge") * (event.shiftKey ? 10 : 1));
     this.board.drag(this.resized(box, event.altKey ? [dx ? 1 : 0.5, dy ? 1 : 0.5] : null, dx, dy));
   }
 }
@@ -551,6 +553,8 @@ class BoardView {
     this.send({ kind: "pixel", row, column });
   }
   drag(box) {
+    const nudge = this.model.get("nudge");
+    if (nudge < 1) box = box.map((x) => Number((Math.round(x / nudge) * nudge).toFixed(6))); // and the hand moves as finely
     this.box = this.sent = box;
     this.photo.outlines(this.boxes(), this.read("steps").selected, box); // the outline follows at once, the panels when they come
     this.place();
@@ -581,7 +585,7 @@ class BoardView {
     this.table.replaceChildren(table);
   }
   // what is told of the pixel's origin (it folds), or of the chosen cell's reach
-  tell({ lines = [], cell = null }) {
+  tell({ heading = "", lines = [], cell = null }) {
     const same = ({ name, k, row, column }) => [name, k, row, column].join();
     if (!cell || (this.chosen && same(cell) === same(this.chosen))) this.chosen = null;
     this.told.hidden = !lines.length;
@@ -589,13 +593,14 @@ class BoardView {
     if (cell) this.told.open = true;
     else if (this.wasCell) this.told.open = false;
     this.wasCell = Boolean(cell);
-    say(this.told.firstChild, cell ? "where this number goes" : "where these numbers come from");
+    say(this.told.firstChild, heading);
     say(this.told.lastChild, lines.join("\n"));
   }
   words() {
     const get = (name) => this.model.get(name);
     say(this.text, get("text"));
     say(this.timing, get("timing"));
+    this.photo.pointer.show(get("pointer"), this.photo.width, this.photo.height);
     if (get("notes") !== this.noted) this.notes.replaceChildren(...(this.noted = get("notes")).map((note) => Object.assign(el("p"), { textContent: note })));
     say(this.error, get("error"));
     if (get("error")) this.sent = this.aim = null;
@@ -606,7 +611,7 @@ class BoardView {
 function render({ model, el: root }) {
   const view = new BoardView(model, root);
   view.show();
-  const listeners = ["picture", "bases", "steps", "text", "timing", "notes", "error"].map((name) => {
+  const listeners = ["picture", "bases", "steps", "pointer", "text", "timing", "notes", "error"].map((name) => {
     const touched = () => view.touch(name);
     model.on(`change:${name}`, touched);
     return () => model.off(`change:${name}`, touched);

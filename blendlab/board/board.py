@@ -29,7 +29,9 @@ class Board(anywidget.AnyWidget):
     `on_box(x1, y1, x2, y2)`; on a `fixed` board `on_step(dx, dy)`, of -1, 0 and 1.
     """
 
-    _esm = (HERE / "easel.js").read_text() + (HERE / "board.js").read_text()  # a widget's page has one file
+    _esm = "".join(
+        (HERE / f"{part}.js").read_text() for part in ("easel", "pointer", "board")
+    )  # a widget's page has one file
     _css = HERE / "board.css"
 
     colours = traitlets.Dict(COLOURS).tag(sync=True)
@@ -42,6 +44,8 @@ class Board(anywidget.AnyWidget):
     bases = traitlets.Dict({}).tag(sync=True)
     steps = traitlets.Dict({}).tag(sync=True)
     boxes = traitlets.List(traitlets.Float()).tag(sync=True)  # x1, y1, x2, y2 of each instance, one after the other
+    pointer = traitlets.Unicode("").tag(sync=True)  # see `point`
+    nudge = traitlets.Float(1.0).tag(sync=True)  # by how many image pixels an arrow key moves a box
     text = traitlets.Unicode("").tag(sync=True)
     notes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     timing = traitlets.Unicode("").tag(sync=True)
@@ -88,11 +92,26 @@ class Board(anywidget.AnyWidget):
         """The steps of the instance whose box is the `selected` of `boxes`, the sum at the pinned pixel, and what is
         told of that pixel or of the chosen cell: lines below the sum, and marks (the panels hold their own)."""
         more = (
-            {"lines": told.lines, "cell": told.cell, "base_marks": _lattices(told.marks.get("bases", ()))}
+            {
+                "heading": told.heading,
+                "lines": told.lines,
+                "cell": told.cell,
+                "base_marks": _lattices(told.marks.get("bases", ())),
+            }
             if told
             else {}
         )
         self.steps = _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel), **more)
+
+    def point(
+        self,
+        dots: Sequence[tuple[float, float]] = (),
+        lines: Sequence[tuple[float, float, float, float]] = (),
+        cells: Sequence[tuple[float, float, float, str]] = (),
+    ) -> None:
+        """Draw over the photograph, in image pixels: dots x, y; lines x1, y1, x2, y2; cells x, y, side, text."""
+        words = {"dots": dots, "lines": lines, "cells": cells}
+        self.pointer = json.dumps({name: [_rounded(shape) for shape in shapes] for name, shapes in words.items()})
 
     def show_painted(self, mask: np.ndarray) -> None:
         """The mask (H,W) bool under the reader's brush. It is seen while `tool` is set; the blended one otherwise."""
@@ -103,7 +122,9 @@ class Board(anywidget.AnyWidget):
     def snapshot(self) -> bytes:
         """A PNG of what the board shows, for viewers without a kernel."""
         painted = self.painted if self.tool else {}
-        return draw(self.picture, self.bases, self.steps, self.boxes, self.error, self.transposed, painted)
+        return draw(
+            self.picture, self.bases, self.steps, self.boxes, self.error, self.transposed, painted, self.pointer
+        )
 
     def _event(self, _, content: dict, buffers: list) -> None:
         if content["kind"] == "click":
@@ -119,6 +140,10 @@ class Board(anywidget.AnyWidget):
             self.on_step(content["dx"], content["dy"])
         elif content["kind"] == "cell":
             self.on_cell(content["name"], content["k"], content["row"], content["column"])
+
+
+def _rounded(shape: Sequence[float | str]) -> list[float | str]:
+    return [number if isinstance(number, str) else round(number, 3) for number in shape]
 
 
 def _written(pixel: PixelSum) -> dict:

@@ -23,7 +23,14 @@ MASK, OPACITY = (230, 159, 0), 0x99  # as in board.js
 
 
 def draw(
-    picture: dict, bases: dict, steps: dict, boxes: list[float], error: str, transposed: bool, painted: dict
+    picture: dict,
+    bases: dict,
+    steps: dict,
+    boxes: list[float],
+    error: str,
+    transposed: bool,
+    painted: dict,
+    pointer: str = "",
 ) -> bytes:
     """PNG bytes of the photograph with boxes and mask (`painted`, or else the blended one), and the panels in their
     grid; or of the error alone."""
@@ -38,6 +45,8 @@ def draw(
     sums = [(spec, codes) for spec, codes in maps if spec["large"]]
     K = min((len(codes) for _, codes in columns), default=0)  # of the bases, the first K are in use
     photo = _photo(picture, steps, boxes, {spec["name"]: codes for spec, codes in sums}, painted)
+    if pointer:
+        _point(photo, photo.width / picture["width"], **json.loads(pointer))
     across, down = (K, len(columns)) if transposed else (len(columns), K)
     if not columns and not sums:
         return _png(photo)
@@ -101,7 +110,8 @@ def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.nd
     if kept is not None:
         photo.paste(MASK, (0, 0), Image.fromarray(kept * OPACITY))
     scale = min(PHOTO / photo.width, 2 * PHOTO / photo.height)
-    photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
+    how = Image.Resampling.NEAREST if photo.width < 128 else Image.Resampling.BICUBIC  # as the page does
+    photo = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), how)
     # few colours make a small file, and notebooks keep their pictures in git; the panels keep theirs exactly
     photo = photo.quantize(64, dither=Image.Dither.NONE).convert("RGB")
     pen = ImageDraw.Draw(photo)
@@ -111,6 +121,20 @@ def _photo(picture: dict, steps: dict, boxes: list[float], sums: dict[str, np.nd
     if box:
         pen.rectangle([c * scale for c in box], outline=(255, 209, 102), width=3)
     return photo
+
+
+def _point(photo: Image.Image, scale: float, dots: list, lines: list, cells: list) -> None:
+    """What Board.point drew over the photograph."""
+    pen = ImageDraw.Draw(photo)
+    for line in lines:
+        pen.line([c * scale for c in line], "black", 1)
+    for x, y, side, _ in cells:
+        pen.rectangle((x * scale, y * scale, (x + side) * scale, (y + side) * scale), outline="black", width=2)
+    for x, y in dots:
+        pen.ellipse((x * scale - 2, y * scale - 2, x * scale + 2, y * scale + 2), "black", "white")
+    for x, y, side, text in cells:
+        place = ((x + side / 2) * scale, (y + side / 4) * scale)
+        pen.text(place, text, "black", _font(10), anchor="ms", stroke_width=1, stroke_fill="white")
 
 
 def _unpack(group: dict) -> list[tuple[dict, np.ndarray]]:

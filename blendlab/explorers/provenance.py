@@ -7,7 +7,7 @@ from .. import explain
 from ..blender import BlendTrace
 from ..explain_views import Told, origin_told, reach_told
 
-NOTHING = Told({}, [])
+NOTHING = Told({}, "", [])
 
 
 class Provenance:
