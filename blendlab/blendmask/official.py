@@ -65,7 +65,8 @@ def fetch(name: str, endpoint: str | None = None, cache_dir: str | Path | None =
     """Download one model's file and check it: its path in the hub's cache folder.
 
     endpoint, cache_dir: the hub's address and its cache folder, huggingface_hub's own (HF_ENDPOINT, HF_HUB_CACHE) where
-    absent. A connection that breaks is taken up where it broke. ValueError where nothing, or not the hub's file, came.
+    absent. A connection that breaks is taken up where it broke (before version 2 of huggingface_hub, by the next call).
+    ValueError where nothing, or not the hub's file, came.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 

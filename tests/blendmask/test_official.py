@@ -1,5 +1,6 @@
 """The authors' weights: from a file, and from a hub, which here is a server of this test's own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -43,6 +44,8 @@ def test_a_download_that_breaks_half_way_is_taken_up_there(hub, tmp_path, monkey
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the library's pause before it tries again
     hub.files["R_50_1x.pth"] = content = CONTENT * 25  # the library writes pieces of 10 MB
     hub.breaks = [12_000_000]
+    with contextlib.suppress(ValueError):  # versions of the library before 2 go on at the next call, not at once
+        fetch("R_50_1x", hub.url, tmp_path)
     assert fetch("R_50_1x", hub.url, tmp_path).read_bytes() == content
     whole, rest = hub.downloads()
     assert whole is None and 0 < int(rest.removeprefix("bytes=").removesuffix("-")) <= 12_000_000
