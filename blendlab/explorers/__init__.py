@@ -1,8 +1,18 @@
 """Explorers: controls and a board around one pure update. One file an explorer."""
 
+from .attention import AttentionExplorer
 from .blender import BlenderExplorer
 from .guess import Guess, Guesses
 from .interpolate import InterpolateExplorer
+from .locations import LocationExplorer
 from .softmax import SoftmaxExplorer
 
-__all__ = ["BlenderExplorer", "Guess", "Guesses", "InterpolateExplorer", "SoftmaxExplorer"]
+__all__ = [
+    "AttentionExplorer",
+    "BlenderExplorer",
+    "Guess",
+    "Guesses",
+    "InterpolateExplorer",
+    "LocationExplorer",
+    "SoftmaxExplorer",
+]

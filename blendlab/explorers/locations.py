@@ -1,0 +1,264 @@
+"""Which location speaks: choose a cell of a pyramid level and see all that it says, up to the mask that it would make.
+
+One letter legend: N boxes, K bases, M attention side, R output side, L locations of all levels in one row, H x W image.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from ipywidgets import Layout
+
+from .. import check, views
+from ..blender import BlendTrace
+from ..board import Board
+from ..paste import paste_masks
+from ..pictures import Picture
+from ..sources import shipped_model
+from ..threads import one_thread
+from .base import Explorer, Slider
+
+if TYPE_CHECKING:
+    from ..blendmask import BlendMask
+
+R = 56
+SHOWN = ("attention", "scores", "regions", "products", "probabilities")
+HINT = "Click a place, or use the arrow keys here: the cell of this level that lies there speaks."
+
+
+class LocationExplorer(Explorer):
+    """A BlendMask's image, and what the chosen cell of a level says: class, centerness, box, attention, mask.
+
+    picture    a Picture; its true masks tell which object a mask is like.
+    model      a BlendMask; absent, the shipped one.
+    level, row, column   the cell to start with; absent, the one with the highest score.
+    K          bases to read.
+
+    The controls are attributes (level, row, column, K); `speak(level, row, column)` moves all at once. Of the chosen
+    cell: `location` (its index among the L), `label`, `score`, `box` (image pixels), `attention` (1,K,M,M), `trace`,
+    `verdict` ("kept", "suppressed" or "below the threshold"), `instance` (the object whose mask its own is most like,
+    None without objects) and `iou` with it.
+    """
+
+    def __init__(
+        self,
+        picture: Picture,
+        model: BlendMask | None = None,
+        *,
+        level: int | None = None,
+        row: int | None = None,
+        column: int | None = None,
+        K: int = 4,
+        threshold: float = 0.3,
+    ):
+        super().__init__(Board(fixed=True, hint=HINT))
+        self.picture, self.threshold = picture, threshold
+        self.model = model or shipped_model()
+        self._hear()
+        self.trace: BlendTrace | None = None
+        self._before: tuple[str, np.ndarray, torch.Tensor] | None = None
+        best = self.place(int(self.scores.argmax()))
+        start = [given if given is not None else own for given, own in zip((level, row, column), best, strict=True)]
+        self._make_controls(check.side("K", K))
+        self.board.show_picture(picture)
+        self._guarded(lambda: self.speak(*start))()
+
+    def _hear(self) -> None:
+        """Run the network once; every cell is then a reading of what it said."""
+        from ..blendmask.predict import stages  # here: importing torchvision takes over a second
+
+        self.stages = stages(self.model, self.picture.image, self.threshold)
+        dense = self.stages.output.dense
+        height, width = self.picture.size
+        wide, high = self.stages.resized.size
+        self._scale = torch.tensor([wide / width, high / height] * 2)  # network pixels for each image pixel
+        self.shapes = [tuple(tower.shape[-2:]) for tower in dense.towers]
+        probability, self.labels = dense.classes[0].sigmoid().max(1)  # (L,)
+        self.classes, self.centerness = probability, dense.centerness[0].sigmoid()
+        self.scores = (self.classes * self.centerness).sqrt()
+        self.boxes = dense.boxes()[0]  # (L,4) network pixels
+        loud = self.scores.topk(min(32, len(self.scores))).indices
+        attention = self.model.attention_at(dense, torch.zeros_like(loud), loud)
+        self._limits = views.Limits.of(self.stages.output.bases, attention)  # one scale of colours for all cells
+
+    def place(self, location: int) -> tuple[int, int, int]:
+        """Level, row and column of a location among the L."""
+        for level, (rows, columns) in enumerate(self.shapes):
+            if location < rows * columns:
+                return (level, *divmod(location, columns))
+            location -= rows * columns
+        raise ValueError("location lies beyond the last level")
+
+    @property
+    def location(self) -> int:
+        start = sum(rows * columns for rows, columns in self.shapes[: self.level.value])
+        return start + self.row.value * self.shapes[self.level.value][1] + self.column.value
+
+    # ------------------------------------------------------------------ controls
+
+    def _make_controls(self, K: int) -> None:
+        config = self.model.config
+        levels = [(f"P{3 + i}, stride {stride}", i) for i, stride in enumerate(config.strides)]
+        self.level = widgets.Dropdown(options=levels, description="level", layout=Layout(width="232px"))
+        wide = Layout(width="auto", flex="1 1 220px")
+        rows, columns = self.shapes[0]
+        self.row = Slider(0, 0, rows - 1, description="row", layout=wide)
+        self.column = Slider(0, 0, columns - 1, description="column", layout=wide)
+        least = 1 if config.nested else config.bases
+        self.K = Slider(min(max(K, least), config.bases), least, config.bases, description="K", layout=wide)
+        controls = [self.level, self.row, self.column, self.K]
+        self.children = [
+            widgets.HBox(controls, layout=Layout(flex_flow="row wrap", width="100%", max_width="1500px")),
+            self.board,
+        ]
+        self._listen(self.level, self._level_changed)
+        for control in (self.row, self.column, self.K):
+            self._listen(control)
+        self._level = 0
+        self.board.on_click = self._guarded(self._clicked)
+        self.board.on_step = self._guarded(lambda dx, dy: self._go(self.row.value + dy, self.column.value + dx))
+        self.board.on_pixel = self._guarded(self._pixel)
+
+    def speak(self, level: int, row: int, column: int) -> None:
+        """Choose the cell (row, column) of `level` (0 for P3). ValueError names what does not exist."""
+        if not 0 <= check.whole("level", level) < len(self.shapes):
+            raise ValueError(f"level must be from 0 (P3) to {len(self.shapes) - 1}; got {level}")
+        for name, value, length in zip(("row", "column"), (row, column), self.shapes[level], strict=True):
+            if not 0 <= check.whole(name, value) < length:
+                raise ValueError(f"{name} must be from 0 to {length - 1} on P{3 + level}; got {value}")
+        self._choose(level, row, column)
+
+    def _choose(self, level: int, row: int, column: int) -> None:
+        with self._hold():
+            self.level.value = self._level = level
+            rows, columns = self.shapes[level]
+            self.row.max, self.column.max = rows - 1, columns - 1
+            self.row.value, self.column.value = row, column
+        self._update()
+
+    def _go(self, row: int, column: int) -> None:
+        """To the nearest cell there is."""
+        rows, columns = self.shapes[self.level.value]
+        self._choose(self.level.value, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1))
+
+    def _level_changed(self) -> None:
+        """The same place on another level."""
+        ratio = self.model.config.strides[self._level] / self.model.config.strides[self.level.value]
+        self._level = self.level.value
+        self._go(*(int((cell.value + 0.5) * ratio) for cell in (self.row, self.column)))
+
+    def _clicked(self, x: float, y: float) -> None:
+        stride = self.model.config.strides[self.level.value]
+        self._go(int(y * float(self._scale[1]) // stride), int(x * float(self._scale[0]) // stride))
+
+    def _pixel(self, row: int | None, column: int | None) -> None:
+        """A click on a map of the box is one on the image, where that bin lies."""
+        if row is not None:
+            x1, y1, x2, y2 = self.box.tolist()
+            self._clicked(x1 + (column + 0.5) / R * (x2 - x1), y1 + (row + 0.5) / R * (y2 - y1))
+
+    # ------------------------------------------------------------------ the one update
+
+    @one_thread()
+    @torch.no_grad()
+    def _update(self) -> None:
+        from ..blendmask.nested import read
+        from ..blendmask.predict import blender
+
+        here, K, M = torch.tensor([self.location]), self.K.value, self.model.config.attention_side
+        box = self.boxes[here]
+        self.box = box[0] / self._scale
+        self.label = self.model.config.categories[int(self.labels[here])]
+        self.score = float(self.scores[here])
+        attention = self.model.attention_at(self.stages.output.dense, torch.zeros_like(here), here)
+        self.trace = blender(K, R)(*read(self.stages.output.bases, attention, K, M), box)
+        self.attention = self.trace.attention
+        mask = (paste_masks(self.trace.probabilities, self.box[None], self.picture.size)[0] >= 0.5).numpy()
+        self.instance, self.iou = self._most_like(mask)
+        self.verdict = self._judged()
+        panels = [panel for panel in views.step_panels(self.trace, self._limits) if panel.name in SHOWN]
+        self.board.boxes = [*self.box.tolist(), *self.picture.boxes.flatten().tolist()]
+        with self.board.hold_sync():
+            self.board.show_steps([*panels[:-1], self._score_panel(), panels[-1]], 0, self._own_place())
+            self.board.text = self._sentence()
+            self.board.notes = self._notes(mask)
+            self.board.error = ""
+
+    def _score_panel(self) -> views.Panel:
+        level = self.level.value
+        rows, columns = self.shapes[level]
+        start = self.location - self.row.value * columns - self.column.value
+        values = self.scores[start : start + rows * columns].view(1, rows, columns)
+        return views.Panel(
+            "level", values, "magnitude", 0.0, 1.0, f"scores of P{3 + level}", "√(class · centerness)",
+            f"{rows} × {columns} cells; the cross is the chosen one, the frame its box", space="image", large=True,
+            marks=(views.Lattice("cross", [self.column.value + 0.5], [self.row.value + 0.5]),),
+        )  # fmt: skip
+
+    def _own_place(self) -> views.PixelSum | None:
+        """Where in its own box the location lies; it may lie on the border, but never outside."""
+        point, (x1, y1, x2, y2) = self.stages.output.dense.points[self.location], self.boxes[self.location].tolist()
+        if x2 <= x1 or y2 <= y1:
+            return None
+        column, row = ((float(point[0]) - x1) / (x2 - x1), (float(point[1]) - y1) / (y2 - y1))
+        return views.PixelSum(min(int(row * R), R - 1), min(int(column * R), R - 1), [], 0.0, 0.0, False)
+
+    def _most_like(self, mask: np.ndarray) -> tuple[int | None, float]:
+        if not len(self.picture):
+            return None, float("nan")
+        both = (self.picture.masks & mask).sum((1, 2))
+        ious = both / np.maximum((self.picture.masks | mask).sum((1, 2)), 1)
+        return int(ious.argmax()), float(ious.max())
+
+    def _judged(self) -> str:
+        funnel = self.stages.funnel
+        if self.location in funnel.best.location:
+            return "kept"
+        return "suppressed" if self.location in funnel.candidates.location else "below the threshold"
+
+    # ------------------------------------------------------------------ words
+
+    def _sentence(self) -> str:
+        x, y = (self.stages.output.dense.points[self.location] / self._scale[:2]).tolist()
+        box = ", ".join(f"{side:.0f}" for side in self.box.tolist())
+        K, M = self.trace.inputs.K, self.trace.inputs.M
+        like = ""
+        if self.instance is not None:
+            label = self.picture.labels[self.instance]
+            like = f"; its mask has IoU {self.iou:.2f} with instance {self.instance} ({label})"
+        return (
+            f"{self.picture.name}, {self._name()} at {x:.0f}, {y:.0f}: says {self.label} "
+            f"{float(self.classes[self.location]):.2f} with centerness {float(self.centerness[self.location]):.2f}, "
+            f"score {self.score:.2f}; box {box}; {K}·{M}·{M} = {K * M * M} attention numbers{like}."
+        )
+
+    def _name(self) -> str:
+        return f"P{3 + self.level.value} row {self.row.value} column {self.column.value}"
+
+    def _notes(self, mask: np.ndarray) -> list[str]:
+        fate = {
+            "kept": "This cell's box is one of the detections.",
+            "suppressed": "Its score is above the threshold, but NMS removed it: a better cell's box overlaps its own.",
+            "below the threshold": "Its score is too low, so no one would ask for its mask.",
+        }
+        notes = [f"Threshold {self.threshold:.2f}: {fate[self.verdict]}"]
+        scores, name = self.trace.scores[0], self._name()
+        if self._before and self._before[0] != name and self._before[2].shape == scores.shape:
+            was, mask_before, scores_before = self._before
+            union = (mask | mask_before).sum()
+            notes.append(
+                f"Against {was}: the weights differ by {float((scores - scores_before).abs().mean()):.2f} on average, "
+                f"and the two masks share IoU {float((mask & mask_before).sum() / max(union, 1)):.2f}."
+            )
+        self._before = (name, mask, scores)
+        return notes
+
+    @property
+    def text(self) -> str:
+        return self.board.text
+
+    def __repr__(self) -> str:
+        return f"LocationExplorer({self.picture.name!r}, {self._name()}, K={self.K.value})"
