@@ -13,7 +13,7 @@ from .check import Boxes
 from .roi_pool import pool
 
 NORMALIZERS = ("softmax", "sigmoid", "tanh", "none", "product")
-BACKENDS = ("auto", "torch", "torchvision")
+BACKENDS = ("auto", "torch", "torchvision", "fused")
 
 
 @dataclass(frozen=True, repr=False, eq=False)  # compared by identity: tensors have no one truth value
@@ -108,7 +108,9 @@ class Blender:
     normalizer      "softmax" over K; "sigmoid", "tanh" or "none", each number by itself; "product", for K=1 alone, is
                     the paper's K=1 row: p = sigmoid(a') * sigmoid(r), as the logit -logsumexp(-a', -r, -a'-r).
     order           "interpolate-first" as in the paper, or "normalize-first".
-    backend         "torch" is ours, "torchvision" crops with its operator, "auto" takes ours.
+    backend         "torch" is ours; "torchvision" crops with its operator; "fused" is one GPU kernel, for `.logits`
+                    alone, since a trace keeps what that kernel avoids. "auto" takes it on CUDA where it has the
+                    options, and ours otherwise.
     """
 
     output_size: int = 56
@@ -131,6 +133,11 @@ class Blender:
         check.choice("normalizer", self.normalizer, NORMALIZERS)
         check.choice("order", self.order, ("interpolate-first", "normalize-first"))
         check.choice("backend", self.backend, BACKENDS)
+        if self.backend == "fused":
+            from . import fused
+
+            if problem := fused.refusal(self):
+                raise ValueError(f"backend='fused' does not serve these options: {problem}")
 
     def __call__(self, bases: Tensor, attention: Tensor, boxes: Boxes) -> BlendTrace:
         """bases (B,K,H,W), attention (N,K,M,M), boxes as in roi_align -> every intermediate."""
@@ -138,8 +145,23 @@ class Blender:
         return BlendTrace(inputs, self, **self._blend(inputs))
 
     def logits(self, bases: Tensor, attention: Tensor, boxes: Boxes) -> Tensor:
-        """The mask logits (N,R,R) alone, for training and inference, where nothing else is kept."""
-        return self._blend(BlenderInputs(bases, attention, boxes, self.spatial_scale))["logits"]
+        """The mask logits (N,R,R) alone, for training and inference, where nothing else is kept.
+
+        ValueError where backend="fused" cannot run, with the reason.
+        """
+        inputs = BlenderInputs(bases, attention, boxes, self.spatial_scale)
+        if self.backend == "fused" or (self.backend == "auto" and bases.is_cuda):
+            from . import fused
+
+            problem = fused.refusal(self) or fused.cannot_run(inputs)
+            if problem is None:
+                return fused.run(self, inputs)
+            if self.backend == "fused":
+                raise ValueError(f"backend='fused' cannot run: {problem}")
+        return self.logits_by_steps(inputs)
+
+    def logits_by_steps(self, inputs: BlenderInputs) -> Tensor:
+        return self._blend(inputs)["logits"]
 
     def _blend(self, inputs: BlenderInputs) -> dict[str, Tensor]:
         if self.normalizer == "product" and inputs.K != 1:
