@@ -215,7 +215,7 @@ class Photo {
     rect("bl-halo", box);
     rect("bl-box", box);
     if (this.board.fixed) return this.svg.setAttribute("aria-label", `box of the selected instance, ${box.map((c) => c.toFixed(1)).join(", ")}. ${this.board.hint}`);
-    const size = 7 * (this.width / (this.svg.clientWidth || this.width)), [x1, y1, x2, y2] = box;
+    const size = 7 * (this.width / (this.svg.clientWidth || 500)), [x1, y1, x2, y2] = box;
     for (const [a, b] of HANDLES) {
       const x = x1 + a * (x2 - x1) - size / 2, y = y1 + b * (y2 - y1) - size / 2;
       rect("bl-handle", [x, y, x + size, y + size]);
@@ -331,6 +331,7 @@ class BoardView {
     this.resized = new ResizeObserver(() => {
       if (this.sheet.fits()) return; // a new row of K has been measured already
       this.measured = false;
+      this.photo.drawn = ""; // handles keep their size on the screen
       this.layout();
     });
     this.resized.observe(this.grid);
@@ -438,7 +439,7 @@ class BoardView {
     const transposed = this.model.get("transposed"), style = this.grid.style, n = this.columns.length, most = this.labels.length;
     this.sums.style[transposed ? "gridColumn" : "gridRow"] = `1 / span ${most + (transposed ? 1 : 2)}`;
     style.gridTemplateRows = transposed ? "" : `repeat(${most + 1}, auto) 1fr`; // room to spare goes below the panels
-    style.gridTemplateColumns = transposed ? `auto repeat(${most}, minmax(0, 110px))` : `auto ${"minmax(0, 1fr) ".repeat(n)} minmax(0, 1.7fr)`;
+    style.gridTemplateColumns = transposed ? `auto repeat(${most}, minmax(0, 110px))` : `auto ${"minmax(0, 1fr) ".repeat(n)} ${this.sums.firstChild ? "minmax(0, 1.7fr)" : ""}`;
   }
   header(spec) {
     const node = el("div", "bl-head");

@@ -5,6 +5,8 @@ from .blender import BlenderExplorer
 from .guess import Guess, Guesses
 from .interpolate import InterpolateExplorer
 from .locations import LocationExplorer
+from .microscope import Microscope
+from .photo import PhotoExplorer
 from .softmax import SoftmaxExplorer
 
 __all__ = [
@@ -14,5 +16,7 @@ __all__ = [
     "Guesses",
     "InterpolateExplorer",
     "LocationExplorer",
+    "PhotoExplorer",
+    "Microscope",
     "SoftmaxExplorer",
 ]

@@ -50,7 +50,7 @@ class Microscope(Explorer):
 
     def __init__(self, features: Tensor | None = None, box: Sequence[float] = (9.0, 10.6, 35.4, 37.0), R: int = 4):
         super().__init__(Board(rows=["crop"], hint=HINT))
-        self.features = disc(12, 18.0) if features is None else features
+        self.features = disc(12, 15.0) if features is None else features
         check.floating("features", self.features, "(B,K,H,W)")
         B, K, H, W = self.features.shape
         if (B, K) != (1, 1) or max(H, W) > 31:
@@ -157,12 +157,10 @@ class Microscope(Explorer):
         frame = Lattice("frame", [column, column + 1], [row, row + 1])
         cells = origin.terms[0].base_cells
         total = " + ".join(f"{c.weight:.3f}·({c.value:.2f})" for c in cells) or "nothing"
-        lines = [f"r = {total} = {origin.logit:.3f}", f"from {len(origin.points)} samples" if origin.points else
-                 "the largest cell of the bin; equal ones share the 1"]  # fmt: skip
+        how = f"the mean of {_counted(len(origin.points), 'sample')}"
+        lines = [f"r = {total} = {origin.logit:.3f}", how if origin.points else "the largest cell; equal ones share"]
         place = {"name": name, "k": 0, "row": row, "column": column}
-        return Told(
-            dict.fromkeys(VARIANTS, (frame,)), f"{name}: bin row {row}, column {column}", lines, place
-        )
+        return Told(dict.fromkeys(VARIANTS, (frame,)), f"{name}: bin row {row}, column {column}", lines, place)
 
     def _point(self, origin: explain.PixelOrigin) -> None:
         """Bins, samples, and the cells that the bin under the glass reads with their weights."""
@@ -188,22 +186,28 @@ class Microscope(Explorer):
         values = ", ".join(
             f"{variant} {float(trace.regions[0, 0, row, column]):.2f}" for variant, trace in self.traces.items()
         )
-        cells = origin.terms[0].base_cells
+        read = _counted(len(origin.terms[0].base_cells), "cell")
+        if origin.points:
+            read += " through " + _counted(len(origin.points), "sample")
         return (
             f"Box {x1:.1f}, {y1:.1f} to {x2:.1f}, {y2:.1f} in image pixels, {(x2 - x1) / STRIDE:.2f}×"
             f"{(y2 - y1) / STRIDE:.2f} cells, R={self.R.value}. Bin row {row}, column {column}: {values}. "
-            f"{name} reads {len(cells)} cell{'s' * (len(cells) != 1)}, {len(origin.points)} samples."
+            f"{name} reads {read}."
         )
 
     def __repr__(self) -> str:
         return f"Microscope(box={self._box}, R={self.R.value}, shown={self.shown.value!r})"
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def disc(side: int, radius: float) -> Tensor:
-    """(1,1,side,side): a basis that is 3 in a disc of `radius` image pixels and -3 outside, soft over four pixels."""
+    """(1,1,side,side): a basis that falls from 3 inside a circle of `radius` image pixels to -3 outside."""
     centre = (torch.arange(side) + 0.5) * STRIDE - side * STRIDE / 2
     distance = (centre[:, None].square() + centre.square()).sqrt()
-    return (3 * ((radius - distance) / 2).clamp(-1, 1))[None, None]
+    return (3 * ((radius - distance) / 8).clamp(-1, 1))[None, None]
 
 
 def rounded_box(trace: BlendTrace) -> tuple[float, ...]:
