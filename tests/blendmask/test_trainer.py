@@ -4,29 +4,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import draw, tiny_config
+from tiny import Drawn, tiny_config
 
 from blendlab.blendmask import BlendMask
 from blendlab.blendmask.checkpoint import load_state, save_state
-from blendlab.blendmask.data import Folder, Sample, Scenes, batch, from_numpy, mirror, truth_of
+from blendlab.blendmask.data import Folder, Sample, Scenes, batch, mirror
 from blendlab.blendmask.measure import swap_test
 from blendlab.blendmask.trainer import Settings, Trainer
 from blendlab.pictures.coco import read_coco, write_coco
-
-
-class Drawn:
-    """Sample i is always the same one of three pictures."""
-
-    categories = ("square", "disc")
-    pictures = (
-        draw((4, 4, 30, 40), (20, 20, 60, 50), labels=["square", "disc"]),
-        draw((5, 5, 60, 60), labels=["disc"]),
-        draw(),
-    )
-
-    def sample(self, index):
-        picture = self.pictures[index % 3]
-        return Sample(from_numpy(picture.image), truth_of(picture, self.categories))
 
 
 def trainer(steps=6, seed=0, model=None, **settings):

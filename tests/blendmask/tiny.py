@@ -3,6 +3,7 @@
 import numpy as np
 
 from blendlab.blendmask import Config
+from blendlab.blendmask.data import Sample, from_numpy, truth_of
 from blendlab.pictures.picture import Picture, tight_boxes
 
 
@@ -34,3 +35,18 @@ def draw(*rectangles, size=64, labels=None):
     masks = masks.reshape(len(rectangles), size, size)
     boxes = tight_boxes(masks)
     return Picture("drawn", image, masks, boxes, list(labels or ["square"] * len(rectangles)))
+
+
+class Drawn:
+    """Sample i is always the same one of three pictures."""
+
+    categories = ("square", "disc")
+    pictures = (
+        draw((4, 4, 30, 40), (20, 20, 60, 50), labels=["square", "disc"]),
+        draw((5, 5, 60, 60), labels=["disc"]),
+        draw(),
+    )
+
+    def sample(self, index):
+        picture = self.pictures[index % 3]
+        return Sample(from_numpy(picture.image), truth_of(picture, self.categories))
