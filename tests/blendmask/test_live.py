@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import torch
-from tiny import Drawn, draw, tiny_config
+from tiny import Drawn, draw, live, tiny_config
 
 from blendlab.blendmask import BlendMask
 from blendlab.blendmask import trainer as trainer_module
@@ -13,20 +13,8 @@ from blendlab.blendmask.data import batch
 from blendlab.blendmask.live import HELD_OUT, Live, classroom
 from blendlab.blendmask.losses import losses, mask_alone
 from blendlab.blendmask.measure import listen
-from blendlab.blendmask.trainer import Settings, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def live(steps=6, source=None, every=0.0, **settings):
-    torch.manual_seed(0)
-    trainer = Trainer(
-        BlendMask(tiny_config(nested=False)),
-        source or Drawn(),
-        Settings(steps, batch=2, warmup=2, **settings),
-        mask_alone,
-    )
-    return Live(trainer, Drawn.pictures[:2], every=every, measure_every=every)
 
 
 def test_a_run_keeps_every_look_and_its_losses():

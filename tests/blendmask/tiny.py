@@ -1,9 +1,13 @@
 """A BlendMask small enough to run hundreds of times, and pictures small enough to draw by hand."""
 
 import numpy as np
+import torch
 
-from blendlab.blendmask import Config
+from blendlab.blendmask import BlendMask, Config
 from blendlab.blendmask.data import Sample, from_numpy, truth_of
+from blendlab.blendmask.live import Live
+from blendlab.blendmask.losses import mask_alone
+from blendlab.blendmask.trainer import Settings, Trainer
 from blendlab.pictures.picture import Picture, tight_boxes
 
 
@@ -50,3 +54,15 @@ class Drawn:
     def sample(self, index):
         picture = self.pictures[index % 3]
         return Sample(from_numpy(picture.image), truth_of(picture, self.categories))
+
+
+def live(steps=6, source=None, every=0.0, **settings):
+    """A run to watch, of a tiny model that learns masks alone."""
+    torch.manual_seed(0)
+    trainer = Trainer(
+        BlendMask(tiny_config(nested=False)),
+        source or Drawn(),
+        Settings(steps, batch=2, warmup=2, **settings),
+        mask_alone,
+    )
+    return Live(trainer, Drawn.pictures[:2], every=every, measure_every=every)
