@@ -17,6 +17,7 @@ from .placing import MASK_LOSS, PASTE
 from .result import Result
 
 __all__ = [
+    "EXERCISES",
     "WRONG_BLENDERS",
     "HeadOutputs",
     "Result",
@@ -32,6 +33,23 @@ __all__ = [
     "check_roi_align_one_box",
     "check_softmax",
 ]
+
+EXERCISES = {
+    exercise.name: exercise
+    for exercise in (
+        BILINEAR_SAMPLE,
+        ROI_ALIGN_ONE_BOX,
+        ROI_ALIGN_ALL,
+        INTERPOLATE_STEP,
+        SOFTMAX_STEP,
+        BLEND_STEP,
+        BLENDER,
+        PASTE,
+        GATHER,
+        DECODE,
+        MASK_LOSS,
+    )
+}
 
 
 def check_bilinear_sample(function: Callable, *, seed: int = 0) -> Result:

@@ -15,6 +15,7 @@ from .cropping import ACROSS, EDGE, INSIDE, OUTSIDE, draw_boxes, normal
 from .exercise import Case, Exercise, Mistake
 
 STEPS = ("roi_align", "interpolate", "softmax", "blend")
+WHOLE = "blendlab.blender._blend"  # behind Blender's call and its logits
 
 
 def interpolate(attention: Tensor, output_size: int, mode: str = "bilinear", align_corners: bool = False) -> Tensor:
@@ -154,17 +155,13 @@ HINTS = {
 }
 
 
-def _own(*names: str) -> tuple[frozenset[str], ...]:
-    return tuple(frozenset({name}) for name in (*names, "blendlab.blender._blend"))
-
-
 INTERPOLATE_STEP = Exercise(
     "interpolate",
     interpolate,
     interpolate_cases,
     (*INTERPOLATE, *INTERPOLATE_OPTIONS),
     "(N,K,R,R)",
-    _own("blendlab.steps.interpolate", "blendlab.steps.resize", "blendlab.steps.interpolation_matrix"),
+    ("blendlab.steps.interpolate", "blendlab.steps.resize", WHOLE),
     HINTS,
     ("attention",),
 )
@@ -174,12 +171,12 @@ SOFTMAX_STEP = Exercise(
     softmax_cases,
     SOFTMAX,
     "(N,K,R,R)",
-    _own("blendlab.steps.softmax", "blendlab.blender._normalize"),
+    ("blendlab.steps.softmax", "blendlab.blender.normalized", WHOLE),
     HINTS,
     ("attention",),
 )
 BLEND_STEP = Exercise(
-    "blend", blend, blend_cases, BLEND, "(N,R,R)", _own("blendlab.steps.blend"), HINTS, ("regions", "scores")
+    "blend", blend, blend_cases, BLEND, "(N,R,R)", ("blendlab.steps.blend", WHOLE), HINTS, ("regions", "scores")
 )
 
 
@@ -226,11 +223,7 @@ BLENDER = Exercise(
     blender_cases,
     WRONG_BLENDERS,
     "(N,R,R)",
-    (
-        frozenset({"blendlab.blender._blend"}),
-        frozenset({f"{__name__}._composed"}),
-        frozenset(f"blendlab.steps.{step}" for step in STEPS),
-    ),
+    (WHOLE, "blendlab.fused._blend"),
     HINTS,
     ("bases", "attention"),
 )

@@ -9,8 +9,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
@@ -46,9 +47,8 @@ def complaint(error: BaseException) -> str:
             f"It had not returned after {PROCESSOR_SECONDS:g} seconds of work{where(error)}: "
             "is there a loop that does not end, or one over far more than the output's elements?"
         )
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 200 else text[:197] + "..."
-    return f"It raises {type(error).__name__}{': ' * bool(text)}{text}{where(error)}."
+    text = " ".join("".join(traceback.format_exception_only(type(error), error)).split())
+    return f"It raises {text if len(text) <= 240 else text[:237] + '...'}{where(error)}."
 
 
 def where(error: BaseException) -> str:
@@ -62,12 +62,16 @@ def where(error: BaseException) -> str:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """The user's random numbers and gradient mode stay as they were, whatever runs inside."""
+    """The user's random numbers and torch's modes stay as they were, whatever runs inside; and play no part there."""
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002  (the user's global generator)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    dtype = torch.get_default_dtype()
+    on_cpu = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")  # it slows every call
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), on_cpu:
+        torch.set_default_dtype(torch.float32)
         try:
             yield
         finally:
+            torch.set_default_dtype(dtype)
             random.setstate(python)
             np.random.set_state(array)  # noqa: NPY002
 
@@ -94,25 +98,29 @@ def listening(heard: set[str]) -> Iterator[None]:
         sys.setprofile(before)
 
 
-def now() -> tuple[float, float]:
+def now() -> list[float]:
     """What this thread has worked, and the clock, in seconds."""
-    return time.thread_time(), time.monotonic()
+    return [time.thread_time(), time.monotonic()]
 
 
 @contextmanager
-def limited(began: tuple[float, float]) -> Iterator[None]:
+def limited(began: list[float]) -> Iterator[None]:
     """Raise TooLong inside, PROCESSOR_SECONDS of work or CLOCK_SECONDS of waiting after `began`.
 
-    Work and not the clock, so that a busy machine condemns nobody. Without interval timers (Windows) or outside the
-    main thread there is no limit but the notebook's own stop button.
+    Work and not the clock, so that a busy machine condemns nobody. An import is let finish and does not count. Without
+    interval timers (Windows) or outside the main thread there is no limit but the notebook's own stop button.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ring(*_):
+    def ring(_, frame):
+        if _importing(frame):
+            began[:] = now()
+            return
         work, clock = now()
         if work - began[0] > PROCESSOR_SECONDS or clock - began[1] > CLOCK_SECONDS:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # first: nothing may ring on in the user's own cells
             raise TooLong
 
     before = signal.signal(signal.SIGALRM, ring)
@@ -122,3 +130,9 @@ def limited(began: tuple[float, float]) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None

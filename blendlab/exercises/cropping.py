@@ -167,11 +167,7 @@ ROI_HINTS = {
 }
 
 
-def _own(*names: str) -> tuple[frozenset[str], ...]:
-    return tuple(frozenset({name}) for name in names)
-
-
-CROP = ("blendlab.steps.roi_align", "blendlab.steps.crop", "blendlab.blender._blend", f"{__name__}.roi_align")
+CROP = ("blendlab.steps.roi_align", "blendlab.steps.crop", "blendlab.blender._blend")
 
 
 def _sample(change) -> object:
@@ -237,7 +233,7 @@ BILINEAR_SAMPLE = Exercise(
     bilinear_cases,
     BILINEAR,
     "(K)",
-    _own(f"{__name__}.bilinear_sample"),
+    (),
     {
         "the point lies up to a cell outside the map": EDGE,
         "the point lies more than a cell outside the map": EDGE,
@@ -255,7 +251,7 @@ ROI_ALIGN_ONE_BOX = Exercise(
         if m.name != "image index ignored"
     ),
     "(K,R,R)",
-    _own(*CROP, f"{__name__}.roi_align_one_box"),
+    CROP,
     ROI_HINTS,
 )
 ROI_ALIGN_ALL = Exercise(
@@ -264,7 +260,7 @@ ROI_ALIGN_ALL = Exercise(
     roi_align_cases,
     (*ROI_ALIGN, *ROI_ALIGN_OPTIONS),
     "(N,K,R,R)",
-    _own(*CROP),
+    CROP,
     ROI_HINTS,
     ("features",),
 )

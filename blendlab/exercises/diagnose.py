@@ -35,7 +35,7 @@ def difference(answer: Answer, axes: str) -> tuple[str, np.ndarray | None, np.nd
     at = tuple(apart.nonzero()[0].tolist())
     place = ", ".join(f"{letter}={i}" for letter, i in zip(_indices(axes), at, strict=True))
     line = (
-        f"first difference at [{place}]: yours {yours[at]:.4g}, reference {expected[at]:.4g}; "
+        f"first difference{f' at [{place}]' if place else ''}: yours {yours[at]:.4g}, reference {expected[at]:.4g}; "
         f"{int(apart.sum())} of {apart.numel()} elements differ"
     )
     maps = [t[at[:-2]] if t.dim() >= 2 else t.reshape(1, -1) for t in (yours, expected)]
@@ -55,12 +55,13 @@ def _trait(wrong: list[Answer], answers: list[Answer]) -> str:
 
 
 def _shapes(answer: Answer, axes: str) -> str:
-    line = f"It returns shape {tuple(answer.value.shape)}, where {axes} is {tuple(answer.expected.shape)}"
+    right = f"{axes} = {tuple(answer.expected.shape)}" if answer.expected.dim() else "a scalar, ()"
+    line = f"It returns shape {tuple(answer.value.shape)} where {right} is expected"
     try:
         np.broadcast_shapes(answer.value.shape, answer.expected.shape)
     except ValueError:
         return line
-    return line + "; that it would broadcast to it hides the slip further on"
+    return line + "; the two would broadcast, which hides the slip further on"
 
 
 def _likeness(yours: Tensor, expected: Tensor) -> str:

@@ -36,7 +36,8 @@ class Exercise:
     cases      generator -> the calls, plain ones first.
     mistakes   the bank, in the order in which they are looked for.
     shape      the result's axes, "(N,K,R,R)".
-    own        names of blendlab's functions: who calls all of one of these sets has not done the exercise.
+    own        dotted names of blendlab's functions that do the step: who calls one of them, or the
+               reference, has not done the exercise.
     hints      trait -> where to look if all goes wrong just there.
     gradient   the parameters that a gradient must reach.
     """
@@ -46,13 +47,17 @@ class Exercise:
     cases: Callable[[Generator], list[Case]]
     mistakes: tuple[Mistake, ...]
     shape: str
-    own: tuple[frozenset[str], ...]
+    own: tuple[str, ...]
     hints: dict[str, str] = field(default_factory=dict)
     gradient: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
         return list(inspect.signature(self.reference).parameters.values())
+
+    @property
+    def forbidden(self) -> set[str]:
+        return {*self.own, f"{self.reference.__module__}.{self.reference.__name__}"}
 
     @property
     def call(self) -> str:

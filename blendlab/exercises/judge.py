@@ -13,6 +13,8 @@ from .exercise import Answer, Exercise, close
 from .locations import HeadOutputs
 from .result import Result
 
+STEPS = ("roi_align", "interpolate", "softmax", "blend")
+
 
 def judge(function: Callable, exercise: Exercise, seed: int) -> Result:
     """Try `function` on the exercise's cases, drawn from `seed`. Nothing that it does is raised."""
@@ -32,23 +34,23 @@ def judge(function: Callable, exercise: Exercise, seed: int) -> Result:
             return Result(exercise.name, False, f"It cannot be called as {exercise.call}: check its parameters.")
         began, heard = now(), set()
         answers = _answers(function, exercise, put, began, heard)
-        if any(names <= heard for names in exercise.own):
-            return Result(
-                exercise.name,
-                False,
-                f"This calls blendlab's own {exercise.name} instead of doing the step. Write the step itself, "
-                "and compare with the package's outside of your function.",
-            )
         wrong = next((answer for answer in answers if not answer.right), None)
         if wrong is not None:
             return _failed(exercise, answers, wrong)
         trouble = gradient_trouble(function, exercise, put[min(1, len(put) - 1)][1], began) if exercise.gradient else ""
+    if borrowed := sorted(heard & exercise.forbidden):
+        return Result(
+            exercise.name,
+            False,
+            f"The numbers are right, but this calls blendlab's own code ({', '.join(borrowed)}) instead of doing the "
+            "step. Write the step itself, and compare with the package's outside of your function.",
+        )
     if trouble:
         return Result(exercise.name, False, trouble, (f"the numbers are right in all {len(put)} cases",))
     return Result(exercise.name, True, details=(f"{len(put)} cases",), note=_note(exercise, lengths, given, heard))
 
 
-def _answers(function: Callable, exercise: Exercise, put: list, began: tuple, heard: set[str]) -> list[Answer]:
+def _answers(function: Callable, exercise: Exercise, put: list, began: list[float], heard: set[str]) -> list[Answer]:
     """One answer a case, up to the first that is no tensor of numbers. `heard` takes the names that ran."""
     answers: list[Answer] = []
     for case, args in put:
@@ -60,7 +62,7 @@ def _answers(function: Callable, exercise: Exercise, put: list, began: tuple, he
     return answers
 
 
-def attempt(function: Callable, exercise: Exercise, args: tuple, began: tuple) -> tuple[Tensor | None, str]:
+def attempt(function: Callable, exercise: Exercise, args: tuple, began: list[float]) -> tuple[Tensor | None, str]:
     """The function's result on copies of `args`; or None, and a sentence that says what it did instead."""
     given = copy.deepcopy(args)
     try:
@@ -87,12 +89,14 @@ def misfit(value: object) -> str:
         return f"It returns {kind(value)} where a torch tensor is expected."
     if value.device.type != "cpu":
         return f"It returns a tensor on the device {value.device}, while its inputs are on cpu: make new tensors there."
+    if value.layout != torch.strided or value.is_nested:
+        return "It returns a sparse or nested tensor where a plain one is expected."
     if value.dtype != torch.float32:
         return f"It returns {value.dtype} where the inputs are torch.float32: keep the inputs' dtype."
     return ""
 
 
-def gradient_trouble(function: Callable, exercise: Exercise, args: tuple, began: tuple) -> str:
+def gradient_trouble(function: Callable, exercise: Exercise, args: tuple, began: list[float]) -> str:
     """Whether the gradients arrive that training needs; a sentence if not."""
     names = [p.name for p in exercise.parameters]
     chosen = [names.index(name) for name in exercise.gradient]
@@ -143,16 +147,16 @@ def _note(exercise: Exercise, lengths: list[int], given: list, heard: set[str]) 
         missing = [p.name for p in exercise.parameters[max(lengths) :]]
         notes.append(f"Not tried, since your function does not take it: {', '.join(missing)}.")
     if any(name.startswith("torchvision.") for name in heard):
-        notes.append(
-            "torchvision's operator does the work here: right, but the step's inside is still hidden from you."
-        )
+        notes.append("torchvision's operator does the work: right, but the inside of the step stays hidden.")
+    if used := [step for step in STEPS if f"blendlab.steps.{step}" in heard]:
+        notes.append(f"It uses blendlab's own {', '.join(used)}.")
     return " ".join(notes)
 
 
 def same(before: object, after: object) -> bool:
-    """Whether an argument is untouched; NaN equals NaN."""
+    """Whether an argument is untouched."""
     if isinstance(before, Tensor):
-        return before.shape == after.shape and torch.equal(before, after)
+        return before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)
     if isinstance(before, HeadOutputs):
         return same(before.maps, after.maps)
     if isinstance(before, list | tuple):

@@ -99,7 +99,7 @@ GATHER = Exercise(
     gather_cases,
     GATHER_MISTAKES,
     "(K,M,M)",
-    (frozenset({f"{__name__}.gather_attention"}),),
+    (),
     {
         "the level is not P3": "Each level has a map of its own; level 0 is P3.",
         "K is not 4": "Take K and M from the outputs.",
@@ -212,7 +212,7 @@ DECODE = Exercise(
     decode_cases,
     DECODE_MISTAKES,
     "(4)",
-    (frozenset({f"{__name__}.decode_box"}), frozenset({"blendlab.blendmask.fcos.boxes_from_ltrb"})),
+    ("blendlab.blendmask.fcos.boxes_from_ltrb",),
     {
         "a distance is negative": "A ReLU makes it 0.",
         "all distances are 0": "The box is then the location itself, twice.",

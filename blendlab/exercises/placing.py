@@ -166,7 +166,7 @@ PASTE = Exercise(
     paste_cases,
     PASTE_MISTAKES,
     "(N,H,W)",
-    (frozenset({"blendlab.paste.paste_masks"}), frozenset({f"{__name__}.paste_masks"})),
+    ("blendlab.paste.paste_masks",),
     {
         "the image is not square": "Are height and width, or x and y, confused?",
         "the box leaves the image": "What lies outside is dropped; the rest keeps its place.",
@@ -293,7 +293,7 @@ MASK_LOSS = Exercise(
     loss_cases,
     LOSS_MISTAKES,
     "()",
-    (frozenset({f"{__name__}.mask_loss"}), frozenset({"blendlab.blendmask.losses.mask_loss"})),
+    ("blendlab.blendmask.losses.mask_loss",),
     {
         "there are no locations": "The loss is then 0, with a gradient of 0: keep the divisor from being 0.",
         "a centerness is 0": "It weighs nothing; nothing is divided by it.",
