@@ -2,6 +2,7 @@
 
 from .attention import AttentionExplorer
 from .blender import BlenderExplorer
+from .detector import DetectorExplorer
 from .guess import Guess, Guesses
 from .interpolate import InterpolateExplorer
 from .locations import LocationExplorer
@@ -12,6 +13,7 @@ from .softmax import SoftmaxExplorer
 __all__ = [
     "AttentionExplorer",
     "BlenderExplorer",
+    "DetectorExplorer",
     "Guess",
     "Guesses",
     "InterpolateExplorer",

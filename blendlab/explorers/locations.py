@@ -5,6 +5,7 @@ One letter legend: N boxes, K bases, M attention side, R output side, L location
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -34,8 +35,9 @@ class LocationExplorer(Explorer):
 
     picture    a Picture; its true masks tell which object a mask is like.
     model      a BlendMask; absent, the shipped one.
-    level, row, column   the cell to start with; absent, the one with the highest score.
+    level, row, column   the cell to start with, level 0 for P3; absent, the one with the highest score.
     K          bases to read.
+    threshold  on the score, which decides the verdict on a cell.
 
     The controls are attributes (level, row, column, K); `speak(level, row, column)` moves all at once. Of the chosen
     cell: `location` (its index among the L), `label`, `score`, `box` (image pixels), `attention` (1,K,M,M), `trace`,
@@ -60,7 +62,8 @@ class LocationExplorer(Explorer):
         self._hear()
         self.trace: BlendTrace | None = None
         self._before: tuple[str, np.ndarray, torch.Tensor] | None = None
-        best = self.place(int(self.scores.argmax()))
+        allowed = self._on_image if level is None else self._on_image & (self.stages.output.dense.level == level)
+        best = self.place(int(self.scores.masked_fill(~allowed, -1).argmax()))
         start = [given if given is not None else own for given, own in zip((level, row, column), best, strict=True)]
         self._make_controls(check.side("K", K))
         self.board.show_picture(picture)
@@ -76,10 +79,13 @@ class LocationExplorer(Explorer):
         wide, high = self.stages.resized.size
         self._scale = torch.tensor([wide / width, high / height] * 2)  # network pixels for each image pixel
         self.shapes = [tuple(tower.shape[-2:]) for tower in dense.towers]
+        # cells that lie on the image, without those on its padding alone
+        self.visible = [(math.ceil(high / stride), math.ceil(wide / stride)) for stride in self.model.config.strides]
         probability, self.labels = dense.classes[0].sigmoid().max(1)  # (L,)
         self.classes, self.centerness = probability, dense.centerness[0].sigmoid()
         self.scores = (self.classes * self.centerness).sqrt()
         self.boxes = dense.boxes()[0]  # (L,4) network pixels
+        self._on_image = (dense.points < torch.tensor([wide, high])).all(1)
         loud = self.scores.topk(min(32, len(self.scores))).indices
         attention = self.model.attention_at(dense, torch.zeros_like(loud), loud)
         self._limits = views.Limits.of(self.stages.output.bases, attention)  # one scale of colours for all cells
@@ -104,7 +110,7 @@ class LocationExplorer(Explorer):
         levels = [(f"P{3 + i}, stride {stride}", i) for i, stride in enumerate(config.strides)]
         self.level = widgets.Dropdown(options=levels, description="level", layout=Layout(width="232px"))
         wide = Layout(width="auto", flex="1 1 220px")
-        rows, columns = self.shapes[0]
+        rows, columns = self.visible[0]
         self.row = Slider(0, 0, rows - 1, description="row", layout=wide)
         self.column = Slider(0, 0, columns - 1, description="column", layout=wide)
         least = 1 if config.nested else config.bases
@@ -126,7 +132,7 @@ class LocationExplorer(Explorer):
         """Choose the cell (row, column) of `level` (0 for P3). ValueError names what does not exist."""
         if not 0 <= check.whole("level", level) < len(self.shapes):
             raise ValueError(f"level must be from 0 (P3) to {len(self.shapes) - 1}; got {level}")
-        for name, value, length in zip(("row", "column"), (row, column), self.shapes[level], strict=True):
+        for name, value, length in zip(("row", "column"), (row, column), self.visible[level], strict=True):
             if not 0 <= check.whole(name, value) < length:
                 raise ValueError(f"{name} must be from 0 to {length - 1} on P{3 + level}; got {value}")
         self._choose(level, row, column)
@@ -134,14 +140,14 @@ class LocationExplorer(Explorer):
     def _choose(self, level: int, row: int, column: int) -> None:
         with self._hold():
             self.level.value = self._level = level
-            rows, columns = self.shapes[level]
+            rows, columns = self.visible[level]
             self.row.max, self.column.max = rows - 1, columns - 1
             self.row.value, self.column.value = row, column
         self._update()
 
     def _go(self, row: int, column: int) -> None:
         """To the nearest cell there is."""
-        rows, columns = self.shapes[self.level.value]
+        rows, columns = self.visible[self.level.value]
         self._choose(self.level.value, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1))
 
     def _level_changed(self) -> None:
@@ -189,9 +195,10 @@ class LocationExplorer(Explorer):
 
     def _score_panel(self) -> views.Panel:
         level = self.level.value
-        rows, columns = self.shapes[level]
-        start = self.location - self.row.value * columns - self.column.value
-        values = self.scores[start : start + rows * columns].view(1, rows, columns)
+        height, width = self.shapes[level]
+        rows, columns = self.visible[level]
+        start = self.location - self.row.value * width - self.column.value
+        values = self.scores[start : start + height * width].view(1, height, width)[:, :rows, :columns]
         return views.Panel(
             "level", values, "magnitude", 0.0, 1.0, f"scores of P{3 + level}", "√(class · centerness)",
             f"{rows} × {columns} cells; the cross is the chosen one, the frame its box", space="image", large=True,

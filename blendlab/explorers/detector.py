@@ -1,0 +1,234 @@
+"""From image to masks: what FCOS says on every level, and what threshold and NMS leave of it.
+
+One letter legend: K bases, M attention side, R output side, L locations of all levels in one row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from ipywidgets import Layout
+from torch import Tensor
+
+from .. import views
+from ..board import Board
+from ..pictures import Picture
+from ..pictures.picture import COLOURS
+from ..sources import shipped_model
+from ..threads import one_thread
+from .base import Explorer
+
+if TYPE_CHECKING:
+    from ..blendmask import BlendMask
+    from ..blendmask.postprocess import Proposals
+
+R = 56
+SHOWN = ("1 candidates", "2 after NMS", "3 masks", "true objects")
+HINT = "Click in a box to choose it: of several, the one whose centre is nearest. Arrow keys choose the next one."
+
+
+class DetectorExplorer(Explorer):
+    """The detector's stages on a picture: score maps of each level, candidates, NMS, masks.
+
+    picture    a Picture; its true objects are what the detections are compared with.
+    model      a BlendMask; absent, the shipped one.
+    threshold  on the score, the root of class times centerness.
+    nms        of two boxes of one class with a larger IoU the weaker goes.
+
+    Controls as attributes: threshold, nms, show (one of SHOWN), chosen (which box of those shown). `candidates` and
+    `kept` are what the two decisions leave (Proposals); `detections` what is blended of `kept`.
+    """
+
+    def __init__(self, picture: Picture, model: BlendMask | None = None, *, threshold: float = 0.3, nms: float = 0.6):
+        from ..blendmask.predict import stages  # here: importing torchvision takes over a second
+
+        self.picture, self.model = picture, model or shipped_model()
+        config = self.model.config
+        super().__init__(Board(fixed=True, rows=[f"P{3 + i}" for i in range(config.levels)], hint=HINT))
+        self._stages = stages(self.model, picture.image)
+        self._maps = self._level_maps()
+        self._make_controls(threshold, nms)
+        self.board.on_click = self._guarded(self._clicked)
+        self.board.on_step = self._guarded(lambda dx, dy: self._choose(self.chosen.value + dx + dy))
+        self._guarded(self._update)()
+
+    def _level_maps(self) -> dict[str, Tensor]:
+        """(levels,h,w) of the image without its padding: each cell of P4, P5 as a square of P3's."""
+        dense, wide_high = self._stages.output.dense, self._stages.resized.size
+        columns, rows = (math.ceil(length / 8) for length in wide_high)
+        classes, centerness = dense.classes[0].sigmoid().amax(1), dense.centerness[0].sigmoid()
+        maps: dict[str, list[Tensor]] = {"class": [], "centerness": [], "score": []}
+        start = 0
+        for tower in dense.towers:
+            height, width = tower.shape[-2:]
+            here = slice(start, start + height * width)
+            times = dense.towers[0].shape[-1] // width
+            for name, values in (
+                ("class", classes),
+                ("centerness", centerness),
+                ("score", (classes * centerness).sqrt()),
+            ):
+                square = values[here].view(height, width).repeat_interleave(times, 0).repeat_interleave(times, 1)
+                maps[name].append(square[:rows, :columns])
+            start += height * width
+        return {name: torch.stack(levels) for name, levels in maps.items()}
+
+    # ------------------------------------------------------------------ controls
+
+    def _make_controls(self, threshold: float, nms: float) -> None:
+        def slider(value: float, description: str, tip: str) -> widgets.FloatSlider:
+            style, wide = {"description_width": "90px"}, Layout(width="auto", flex="1 1 260px")
+            return widgets.FloatSlider(
+                value=value,
+                min=0.05,
+                max=0.95,
+                step=0.05,
+                description=description,
+                tooltip=tip,
+                style=style,
+                layout=wide,
+            )
+
+        self.threshold = slider(threshold, "threshold", "scores at or below it are not candidates")
+        self.nms = slider(nms, "NMS at IoU", "of two boxes of one class that overlap by more, the weaker goes")
+        self.show = widgets.Dropdown(options=SHOWN, value=SHOWN[1], description="show", layout=Layout(width="232px"))
+        self.chosen = widgets.BoundedIntText(0, 0, 0, description="chosen", layout=Layout(width="160px"))
+        row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
+        self.children = [widgets.HBox([self.threshold, self.nms, self.show, self.chosen], layout=row), self.board]
+        for control in (self.threshold, self.nms, self.show, self.chosen):
+            self._listen(control)
+
+    def _choose(self, index: int) -> None:
+        if len(self._drawn):
+            self.chosen.value = index % len(self._drawn)
+
+    def _clicked(self, x: float, y: float) -> None:
+        if not len(self._drawn):
+            return
+        boxes = self._drawn
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = (boxes[:, 0] <= x) & (x < boxes[:, 2]) & (boxes[:, 1] <= y) & (y < boxes[:, 3])
+        distance = (centre - torch.tensor([x, y])).norm(dim=1)
+        self.chosen.value = int((distance + 1e6 * ~inside).argmin())
+
+    # ------------------------------------------------------------------ the one update
+
+    @one_thread()
+    @torch.no_grad()
+    def _update(self) -> None:
+        from ..blendmask import postprocess
+        from ..blendmask.predict import finish
+
+        config, seen = self.model.config, self._stages
+        dense, size = seen.output.dense, seen.resized.size
+        self.candidates = postprocess.above_threshold(dense, 0, self.threshold.value**2)
+        top = postprocess.square_root(postprocess.top_of_each_level(self.candidates, config.top_k, config.levels))
+        self.kept = postprocess.suppress(top, self.nms.value)[: config.max_detections]
+        self.detections = finish(
+            self.model, seen.output, self.kept, size, seen.picture.size, config.bases, config.attention_side, R
+        )
+        self._drawn, trace_of = self._boxes(top)
+        with self._hold():
+            self.chosen.max = max(len(self._drawn) - 1, 0)
+            self.chosen.disabled = not len(self._drawn)
+        chosen = self.chosen.value if len(self._drawn) else -1
+        probabilities = torch.zeros(1, R, R)
+        if chosen >= 0 and trace_of is not None:
+            one = finish(
+                self.model, seen.output, trace_of[chosen : chosen + 1], size, seen.picture.size, config.bases,
+                config.attention_side, R,
+            )  # fmt: skip
+            probabilities = one.trace.probabilities if len(one) else probabilities
+        self.board.boxes = self._drawn.flatten().tolist()
+        with self.board.hold_sync():
+            self.board.show_picture(self._tinted() if self.show.value == SHOWN[2] else self.picture)
+            self.board.show_steps([*self._panels(), self._mask(probabilities)], chosen, None)
+            self.board.text = self._sentence()
+            self.board.notes = self._notes(trace_of, chosen)
+            self.board.error = ""
+
+    def _boxes(self, top: Proposals) -> tuple[Tensor, Proposals | None]:
+        """The boxes to draw, in image pixels, best first, and the proposals that they are (None for true objects)."""
+        if self.show.value == SHOWN[3]:
+            return torch.from_numpy(self.picture.boxes), None
+        proposals = top[top.scores.argsort(descending=True)] if self.show.value == SHOWN[0] else self.kept
+        scale = torch.tensor(self._stages.resized.size * 2) / torch.tensor(self._stages.picture.size * 2)
+        return proposals.boxes / scale, proposals
+
+    def _panels(self) -> list[views.Panel]:
+        levels, rows, columns = self._maps["score"].shape
+        size = f"{rows} × {columns} places of the image; a cell of P4 covers 2 × 2 of them, of P5 4 × 4"
+        score = self._maps["score"]
+        passed = torch.where(score > self.threshold.value, score, 0)
+        return [
+            views.Panel(name, values, "magnitude", 0.0, 1.0, title, equation, size, space="image")
+            for name, values, title, equation in (
+                ("class", self._maps["class"], "best class", "max σ(class)"),
+                ("centerness", self._maps["centerness"], "centerness", "σ(ctr)"),
+                ("score", score, "score", "sqrt(class · ctr)"),
+                ("passed", passed, "candidates", f"score > {self.threshold.value:.2f}"),
+            )
+        ]
+
+    def _mask(self, probabilities: Tensor) -> views.Panel:
+        return views.Panel(
+            "probabilities" if self.show.value != SHOWN[2] else "mask", probabilities, "magnitude", 0.0, 1.0, "mask",
+            "p = σ(m)", f"mask probabilities of the chosen box, {R} × {R}", large=True,
+        )  # fmt: skip
+
+    def _tinted(self) -> Picture:
+        """The image with every detection's mask in a colour of its own, the best on top."""
+        image = self.picture.image.astype(np.float32)
+        for i in reversed(range(len(self.detections))):
+            mask = self.detections.masks[i].numpy()
+            image[mask] = 0.4 * image[mask] + 0.6 * np.array(COLOURS[i % len(COLOURS)], np.float32)
+        return replace(self.picture, image=image.astype(np.uint8))
+
+    # ------------------------------------------------------------------ words
+
+    @property
+    def found(self) -> list[int]:
+        """The true objects that have a detection of their class with a mask IoU of at least 0.5."""
+        masks, labels = self.detections.masks.numpy(), self.detections.labels.tolist()
+        hits = []
+        for i, (truth, label) in enumerate(zip(self.picture.masks, self.picture.labels, strict=True)):
+            union = (masks | truth).sum((1, 2)) if len(masks) else np.zeros(0)
+            ious = (masks & truth).sum((1, 2)) / np.maximum(union, 1) if len(masks) else union
+            same = [self.detections.categories[number] == label for number in labels]
+            if (ious[np.array(same, bool)] >= 0.5).any():
+                hits.append(i)
+        return hits
+
+    def _sentence(self) -> str:
+        config, locations = self.model.config, len(self._stages.output.dense.points)
+        levels = ", ".join(f"P{3 + i} {n}" for i, n in enumerate(self.candidates.per_level(config.levels)))
+        return (
+            f"{self.picture.name}: {locations} locations × {len(config.categories)} classes; {len(self.candidates)} "
+            f"candidates above {self.threshold.value:.2f} ({levels}); {len(self.kept)} after NMS at "
+            f"{self.nms.value:.2f}; {len(self.found)} of {len(self.picture)} objects found."
+        )
+
+    def _notes(self, shown: Proposals | None, chosen: int) -> list[str]:
+        if shown is None or chosen < 0:
+            return [] if len(self._drawn) else ["Nothing is left to show: no score is above the threshold."]
+        x, y = self._stages.output.dense.points[shown.location[chosen]].tolist()
+        name = self.model.config.categories[int(shown.labels[chosen])]
+        box = ", ".join(f"{side:.0f}" for side in self._drawn[chosen].tolist())
+        return [
+            f"Chosen, {chosen} of those shown: {name}, score {float(shown.scores[chosen]):.2f}, spoken by "
+            f"P{3 + int(shown.level[chosen])} at {x:.0f}, {y:.0f} of the network's image; box {box}."
+        ]
+
+    @property
+    def text(self) -> str:
+        return self.board.text
+
+    def __repr__(self) -> str:
+        return (
+            f"DetectorExplorer({self.picture.name!r}, threshold={self.threshold.value:.2f}, nms={self.nms.value:.2f})"
+        )

@@ -1,0 +1,162 @@
+"""Which location speaks: every cell's words against the network's own. The model here is the shipped one."""
+
+import numpy as np
+import pytest
+import torch
+
+from blendlab.blendmask import pretrained
+from blendlab.explorers import LocationExplorer
+from blendlab.paste import paste_masks
+from blendlab.pictures import Picture, scene
+from blendlab.sources import shipped_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return shipped_model()
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return scene(13, "held_out")
+
+
+@pytest.fixture
+def explorer(picture, model):
+    return LocationExplorer(picture, model)
+
+
+def test_it_starts_at_the_highest_score_and_that_cell_is_kept(explorer):
+    assert explorer.location == int(explorer.scores.argmax())
+    assert explorer.verdict == "kept"
+    assert f"score {explorer.score:.2f}" in explorer.text
+
+
+def test_places_and_locations_are_each_others_inverse(explorer):
+    for location in (0, 23, 24, 575, 576, 587, 719, 720, 755):
+        explorer.speak(*explorer.place(location))
+        assert explorer.location == location
+    with pytest.raises(ValueError, match="location"):
+        explorer.place(756)
+
+
+def test_the_attention_is_one_column_of_the_one_convolution(explorer, model):
+    explorer.K.value = 8
+    towers = explorer.stages.output.dense.towers
+    for level, row, column in ((0, 0, 0), (0, 23, 5), (1, 4, 11), (2, 5, 5)):
+        explorer.speak(level, row, column)
+        with torch.no_grad():
+            wanted = model.attention(towers[level])[0, :, row, column].view(8, 14, 14)
+        torch.testing.assert_close(explorer.attention[0], wanted, rtol=0, atol=1e-4)
+
+
+def test_box_score_and_class_are_the_heads(explorer, model):
+    explorer.speak(1, 3, 7)
+    dense = explorer.stages.output.dense
+    at = 24 * 24 + 3 * 12 + 7
+    scale = model.config.short_side / 128
+    torch.testing.assert_close(explorer.box * scale, dense.boxes()[0, at])
+    probability = dense.classes[0, at].sigmoid()
+    assert explorer.label == model.config.categories[int(probability.argmax())]
+    assert explorer.score == pytest.approx(float((probability.max() * dense.centerness[0, at].sigmoid()).sqrt()))
+
+
+def test_a_kept_cells_mask_is_the_detections(explorer, picture, model):
+    explorer.K.value = 8
+    found = model.predict(picture.image)
+    explorer.speak(*explorer.place(int(explorer.stages.funnel.best.location[0])))
+    mask = paste_masks(explorer.trace.probabilities, explorer.box[None], picture.size)[0] >= 0.5
+    both, either = (mask & found.masks[0]).sum(), (mask | found.masks[0]).sum()
+    assert both >= 0.9 * either  # not 1: a detection's box is clipped to the image, a cell's own is not
+    assert explorer.verdict == "kept"
+
+
+def test_verdicts_say_what_became_of_a_cell(explorer):
+    funnel = explorer.stages.funnel
+    lost = set(funnel.candidates.location.tolist()) - set(funnel.best.location.tolist())
+    explorer.speak(*explorer.place(lost.pop()))
+    assert explorer.verdict == "suppressed"
+    assert any("NMS removed it" in note for note in explorer.board.notes)
+    explorer.speak(*explorer.place(int(explorer.scores.argmin())))
+    assert explorer.verdict == "below the threshold"
+
+
+def test_a_click_chooses_the_cell_that_lies_there(explorer):
+    explorer.speak(0, 0, 0)
+    explorer.board.on_click(100.0, 50.0)  # image pixels; the network's are half as many again
+    assert (explorer.row.value, explorer.column.value) == (50 * 1.5 // 8, 100 * 1.5 // 8)
+    explorer.level.value = 2  # the same place on P5
+    assert (explorer.row.value, explorer.column.value) == (50 * 1.5 // 32, 100 * 1.5 // 32)
+    explorer.board.on_click(-5.0, 500.0)  # outside: the nearest cell
+    assert (explorer.row.value, explorer.column.value) == (5, 0)
+
+
+def test_arrow_keys_step_and_stop_at_the_border(explorer):
+    explorer.speak(1, 0, 10)
+    explorer.board.on_step(1, 0)
+    explorer.board.on_step(1, 0)
+    explorer.board.on_step(0, -1)
+    assert (explorer.row.value, explorer.column.value) == (0, 11)
+    explorer.board.on_step(0, 1)
+    assert (explorer.row.value, explorer.column.value) == (1, 11)
+
+
+def test_a_click_on_a_map_of_the_box_is_one_on_the_image(explorer):
+    x1, y1, x2, y2 = explorer.box.tolist()
+    explorer.board.on_pixel(55, 0)
+    assert explorer.column.value == int((x1 + 0.5 / 56 * (x2 - x1)) * 1.5 // 8)
+    assert explorer.row.value == min(int((y1 + 55.5 / 56 * (y2 - y1)) * 1.5 // 8), 23)
+    explorer.board.on_pixel(None, None)  # nothing was chosen
+
+
+def test_neighbours_are_compared_and_the_same_cell_is_not(explorer):
+    assert not any("Against" in note for note in explorer.board.notes)
+    explorer.board.on_step(1, 0)
+    assert any(note.startswith("Against P3 row") for note in explorer.board.notes)
+    explorer.K.value = 2  # other weights of the same cell are no neighbour's
+    assert not any("Against" in note for note in explorer.board.notes)
+
+
+def test_the_level_panel_marks_the_chosen_cell(explorer):
+    import json
+
+    explorer.speak(1, 3, 7)
+    panels = json.loads(explorer.board.steps["words"])["panels"]
+    (level,) = (panel for panel in panels if panel["name"] == "level")
+    assert level["shape"] == [1, 12, 12]
+    assert level["marks"] == [{"shape": "cross", "xs": [7.5], "ys": [3.5], "only": None}]
+    assert panels[-1]["name"] == "probabilities"
+
+
+def test_a_picture_without_objects_and_of_another_shape_can_be_looked_at(model):
+    image = np.random.default_rng(0).integers(0, 255, (90, 250, 3), dtype=np.uint8)
+    explorer = LocationExplorer(Picture.from_masks(image), model, level=2)
+    assert explorer.instance is None
+    assert "IoU" not in explorer.text
+    wide = int(250 * 192 / 90 + 0.5)
+    assert explorer.column.max == -(-wide // 32) - 1  # cells on the padding alone are not offered
+    explorer.speak(0, 23, -(-wide // 8) - 1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    (
+        ((3, 0, 0), r"level must be from 0 \(P3\) to 2; got 3"),
+        ((0, 24, 0), "row must be from 0 to 23 on P3; got 24"),
+        ((1, 0, -1), "column must be from 0 to 11 on P4; got -1"),
+    ),
+)
+def test_a_cell_that_does_not_exist_is_named(explorer, cell, message):
+    with pytest.raises(ValueError, match=message):
+        explorer.speak(*cell)
+
+
+def test_the_snapshot_and_the_text_stand_beside_the_widget(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == explorer.text
+    assert len(bundle["image/png"]) > 1000
+
+
+def test_pretrained_makes_a_model_of_ones_own_each_time(model):
+    assert pretrained() is not pretrained()
+    assert shipped_model() is model
