@@ -317,8 +317,8 @@ class BoardView {
     this.main = el("div", "bl-main", root);
     this.left = el("div", "bl-left", this.main);
     this.photo = new Photo(this, this.left);
-    this.easel = new Easel(this, this.photo);
     this.value = el("div", "bl-value", this.left);
+    this.easel = new Easel(this, this.photo);
     this.table = el("div", "bl-sum", this.left);
     this.told = el("details", "bl-told", this.left);
     el("summary", "", this.told);
@@ -343,6 +343,10 @@ class BoardView {
     this.timing = el("div", "bl-timing", foot);
   }
   send(content) { this.model.send(content); }
+  get hint() {
+    const own = this.model.get("hint") || this.easel?.hint;
+    return own || (this.photo.node.hidden ? "Click a map, or use the arrow keys, to choose a pixel." : "Click an instance, drag its box or its handles, click a mask pixel.");
+  }
   row(k) { return this.model.get("rows")[k] ?? `k = ${k}`; }
 
   read(trait) { // the panels of "bases" or "steps", their words parsed once
@@ -359,7 +363,6 @@ class BoardView {
   show() { // everything the model holds; a new view starts here
     this.photo.node.hidden = !this.model.get("picture").rgb;
     this.main.classList.toggle("bl-alone", this.photo.node.hidden);
-    this.hint = this.model.get("hint") || (this.photo.node.hidden ? "Click a map, or use the arrow keys, to choose a pixel." : "Click an instance, drag its box or its handles, click a mask pixel.");
     this.value.textContent = this.hint;
     if (!this.photo.node.hidden) this.photo.show(this.model.get("picture"));
     this.layout();
@@ -374,6 +377,7 @@ class BoardView {
         this.touched = null;
         if (names.has("picture")) return this.show();
         if (names.has("bases") || names.has("steps")) this.layout(names);
+        else if (names.has("boxes")) this.instance(this.read("steps"));
         this.words();
       });
     }
@@ -612,7 +616,7 @@ class BoardView {
 function render({ model, el: root }) {
   const view = new BoardView(model, root);
   view.show();
-  const listeners = ["picture", "bases", "steps", "pointer", "text", "timing", "notes", "error"].map((name) => {
+  const listeners = ["picture", "bases", "steps", "boxes", "pointer", "text", "timing", "notes", "error"].map((name) => {
     const touched = () => view.touch(name);
     model.on(`change:${name}`, touched);
     return () => model.off(`change:${name}`, touched);

@@ -1,18 +1,24 @@
 // Drawing on the photograph: a new box, and a mask brushed and erased, by pointer or by keys. The page shows a stroke as
 // the line that it is; which pixels it covers is the kernel's to say (blendlab.pictures.Brushed), and comes back as bits.
 
-const TOOLS = { box: "a new box", brush: "brush", erase: "eraser" };
+const TOOLS = {
+  box: { name: "a new box", hint: "Drag from one corner of the object to the other." },
+  brush: { name: "brush", hint: "Brush over the object." },
+  erase: { name: "eraser", hint: "Brush over what is not the object." },
+};
 
 class Easel {
   constructor(board, photo) {
-    Object.assign(this, { board, photo, model: board.model, pending: [], stroke: null, count: 0 });
+    Object.assign(this, { board, photo, model: board.model, pending: [], stroke: null, count: 0, svg: null });
+    const listen = { tool: () => this.take(), brush: () => this.draw(), painted: () => this.painted(), picture: () => this.take(), error: () => this.drop() };
+    for (const [name, act] of Object.entries(listen)) this.model.on(`change:${name}`, act, this);
+    this.take();
+  }
+  build() { // when a tool is first taken: most boards have none
     this.mask = new Picture(null, "bl-painted");
-    photo.svg.before(this.mask.canvas); // below the boxes
-    this.svg = photo.node.appendChild(document.createElementNS(SVG, "svg"));
-    this.svg.setAttribute("class", "bl-easel");
-    this.svg.setAttribute("tabindex", "0");
-    this.svg.setAttribute("role", "application");
-    this.svg.setAttribute("preserveAspectRatio", "none");
+    this.photo.svg.before(this.mask.canvas); // below the boxes
+    this.svg = this.photo.node.appendChild(document.createElementNS(SVG, "svg"));
+    for (const [name, value] of Object.entries({ class: "bl-easel", tabindex: "0", role: "application", preserveAspectRatio: "none" })) this.svg.setAttribute(name, value);
     const on = (name, act) => this.svg.addEventListener(name, act);
     on("pointerdown", (e) => this.down(e));
     on("pointermove", (e) => this.move(e));
@@ -20,22 +26,23 @@ class Easel {
     on("pointercancel", () => this.drop());
     on("pointerleave", () => this.stroke || this.aim(null));
     on("keydown", (e) => this.key(e));
-    const listen = { tool: () => this.take(), brush: () => this.draw(), painted: () => this.painted(), picture: () => this.take(), error: () => this.drop() };
-    for (const [name, act] of Object.entries(listen)) this.model.on(`change:${name}`, act, this);
-    this.take();
     this.painted();
   }
   stop() {
     this.model.off(null, null, this);
   }
   get tool() { return this.model.get("tool"); }
+  get hint() { return TOOLS[this.tool]?.hint; }
   get radius() { return this.model.get("brush"); }
 
   // another tool, or another picture: what was under way is given up
   take() {
+    if (this.tool && !this.svg) this.build();
+    if (!this.svg) return;
     const { width, height } = this.model.get("picture");
     this.svg.setAttribute("viewBox", `0 0 ${width || 1} ${height || 1}`);
     this.board.root.classList.toggle("bl-drawing", Boolean(this.tool));
+    this.board.value.textContent = this.board.hint;
     this.cursor = null;
     this.drop();
   }
@@ -92,6 +99,7 @@ class Easel {
     event.preventDefault();
   }
   draw() {
+    if (!this.svg) return;
     this.svg.replaceChildren();
     const add = (tag, cls, attributes) => {
       const node = this.svg.appendChild(document.createElementNS(SVG, tag));
@@ -110,10 +118,11 @@ class Easel {
     if (cursor && tool !== "box") for (const cls of ["bl-rim", "bl-tip"]) add("circle", cls, { cx, cy, r: radius });
     if (cursor && tool === "box") for (const cls of ["bl-rim", "bl-tip"]) add("path", cls, { d: `M${cx - 8} ${cy}h16M${cx} ${cy - 8}v16` });
     const place = cursor ? `at ${cx.toFixed(0)}, ${cy.toFixed(0)}, ${stroke ? "down" : "up"}` : "";
-    this.svg.setAttribute("aria-label", `${TOOLS[tool]}${tool === "box" ? "" : ` of radius ${radius}`} ${place}. ` +
+    this.svg.setAttribute("aria-label", `${TOOLS[tool].name}${tool === "box" ? "" : ` of radius ${radius}`} ${place}. ` +
       "Arrow keys move it by a pixel, with Shift by ten; Space puts it down and lifts it; Escape gives up.");
   }
   painted() {
+    if (!this.svg) return;
     const { width, height, bits, last } = this.model.get("painted"), { canvas } = this.mask;
     this.pending = this.pending.filter((stroke) => stroke.id > last);
     canvas.hidden = !bits;

@@ -76,6 +76,7 @@ class HandExplorer(BlenderExplorer):
         self._listen(self.radius, lambda: setattr(self.board, "brush", self.radius.value))
         self.remove.on_click(self._guarded(lambda _: self._removed()))
         self.fit_button.on_click(self._guarded(lambda _: self._start_fit()))
+        self.beside.stop.on_click(self._guarded(lambda _: self._show_hand()))
         self.board.on_new_box = self._guarded(lambda *box: self.draw(box))
         self.board.on_stroke = self._guarded(self.brush)
 
@@ -118,6 +119,7 @@ class HandExplorer(BlenderExplorer):
     def _start_fit(self) -> None:
         picture = self._drawn.picture(self._name)
         steps = 200 + 100 * len(picture)
+        self.board.text = f"{self._name}: fitting bases and attention to {len(picture)} masks, {steps} steps ..."
         work = super()._guarded(lambda progress: fit_nested(picture, steps=steps, progress=progress))
 
         def done(source: Source) -> None:
@@ -167,10 +169,13 @@ class HandExplorer(BlenderExplorer):
         brushed, inside = self._drawn.masks[chosen].sum(), self._drawn.inside(chosen).sum()
         box = ", ".join(f"{side:.0f}" for side in self._drawn.box(chosen) or ())
         outside = f"; {brushed - inside} of them lie outside its box, and are left out" if brushed > inside else ""
-        ready = "It is fitted: choose 'look' to see it." if self._fitted else "Now press 'fit'."
+        if self._fitted:
+            then = "It is fitted: choose 'look' to see it."
+        else:
+            then = "Brush over the object of each box." if self.fit_button.disabled else "Now press 'fit'."
         return (
             f"{self._name}, {width} × {height} px, instance {chosen} of {len(self._drawn)}: box {box or 'none'}; "
-            f"{brushed} pixels brushed{outside}. {HOW if self.fit_button.disabled else ready}"
+            f"{brushed} pixels brushed{outside}. {then}"
         )
 
     def _show(self, picture: Picture, source: Source, keep: bool = False) -> None:

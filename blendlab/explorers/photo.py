@@ -44,7 +44,7 @@ class PhotoExplorer(HandExplorer):
         self._models = dict(models) if models is not None else _official_models()
         self.model: BlendMask | None = None
         self.found: Found | None = None
-        self._model_name = self._word = ""
+        self._asked = self._word = ""
         image, name, self._note = _read(photo)
         super().__init__(image, name)
 
@@ -111,9 +111,9 @@ class PhotoExplorer(HandExplorer):
 
         self.board.notes = [f"{name} looks at the photograph: on a CPU this takes some seconds ..."]
         try:
-            if name != self._model_name:
-                self.model, self._model_name = None, ""  # two never live at once
-                self.model, self._model_name = self._models[name](), name
+            if name != self._asked:
+                self.model, self._asked = None, ""  # two never live at once
+                self.model, self._asked = self._models[name](), name
         except ValueError as missing:
             self._word = f"{name} cannot be asked: {missing}"
             with self._hold():
@@ -135,7 +135,7 @@ class PhotoExplorer(HandExplorer):
         with self._hold():
             self._name_instances([], None)
         self.board.boxes = []
-        self._blank(f"{self._name}: {self._model_name} finds nothing that scores {self.score.value:.2f} or more{best}.")
+        self._blank(f"{self._name}: {self._asked} finds nothing that scores {self.score.value:.2f} or more{best}.")
 
     # ------------------------------------------------------------------ HandExplorer's
 

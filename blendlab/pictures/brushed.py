@@ -81,7 +81,7 @@ class Brushed:
         return Picture.from_masks(self.image, masks, boxes=boxes, labels=self.labels(), name=name)
 
     def labels(self) -> list[str]:
-        return ["drawn by hand"] * len(self)
+        return ["yours"] * len(self)
 
 
 def _first(edge: float) -> int:
