@@ -1,0 +1,129 @@
+"""The detector's stages on the board against the functions that make them. The model here is the shipped one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from blendlab.blendmask import postprocess
+from blendlab.explorers import DetectorExplorer
+from blendlab.pictures import Picture, scene
+from blendlab.sources import shipped_model
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return scene(17, "held_out")
+
+
+@pytest.fixture
+def explorer(picture):
+    return DetectorExplorer(picture, shipped_model(), threshold=0.4)
+
+
+def panels(explorer):
+    return {panel["name"]: panel for panel in json.loads(explorer.board.steps["words"])["panels"]}
+
+
+def test_it_keeps_what_predict_keeps(explorer, picture):
+    found = shipped_model().predict(picture.image, score_threshold=0.4)
+    assert len(explorer.kept) == len(found)
+    torch.testing.assert_close(explorer.kept.scores, found.scores)
+    assert torch.equal(explorer.detections.masks, found.masks)
+
+
+@pytest.mark.parametrize("threshold", (0.1, 0.3, 0.6))
+def test_the_threshold_moves_the_candidates(explorer, threshold):
+    explorer.threshold.value = threshold
+    dense = explorer._stages.output.dense
+    product = dense.classes[0].sigmoid() * dense.centerness[0].sigmoid()[:, None]
+    assert len(explorer.candidates) == int((product > threshold**2).sum())
+    assert f"{len(explorer.candidates)} candidates above {threshold:.2f}" in explorer.text
+
+
+def test_nms_keeps_more_the_more_overlap_it_allows(explorer):
+    counts = []
+    for limit in (0.05, 0.5, 0.95):
+        explorer.nms.value = limit
+        counts.append(len(explorer.kept))
+        wanted = postprocess.suppress(postprocess.square_root(explorer.candidates), limit)
+        assert torch.equal(explorer.kept.location, wanted.location[:100])
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+
+
+def test_maps_of_all_levels_share_the_images_grid(explorer):
+    made = panels(explorer)
+    assert list(made) == ["class", "centerness", "score", "passed", "probabilities"]
+    assert [made[name]["shape"] for name in ("class", "passed")] == [[3, 24, 24]] * 2
+    score = explorer._maps["score"]
+    assert torch.equal(score[1, ::2, ::2].flatten(), explorer._maps["class"][1, ::2, ::2].mul(
+        explorer._maps["centerness"][1, ::2, ::2]).sqrt().flatten())  # fmt: skip
+    assert torch.equal(score[2, :4, :4].unique(), score[2, 0, 0].view(1))  # one cell of P5 covers 4 x 4 of P3
+    assert explorer.board.rows == ["P3", "P4", "P5"]
+
+
+def test_candidates_detections_and_true_objects_can_be_shown(explorer, picture):
+    explorer.show.value = "1 candidates"
+    assert len(explorer.board.boxes) == 4 * len(explorer.candidates)
+    explorer.show.value = "2 after NMS"
+    assert len(explorer.board.boxes) == 4 * len(explorer.kept)
+    explorer.show.value = "true objects"
+    assert explorer.board.boxes == picture.boxes.flatten().tolist()
+    assert explorer.board.notes == []
+    explorer.show.value = "3 masks"
+    image = np.frombuffer(explorer.board.picture["rgb"], np.uint8).reshape(128, 128, 3)
+    assert np.array_equal((image != picture.image).any(2), explorer.detections.masks.any(0).numpy())
+    assert "probabilities" not in panels(explorer)  # no mask is laid over the coloured ones
+
+
+def test_the_chosen_boxs_mask_is_its_detections(explorer):
+    explorer.chosen.value = 1
+    codes = np.frombuffer(explorer.board.steps["codes"], np.uint8)[-56 * 56 :]
+    wanted = explorer.detections.trace.probabilities[1].flatten().numpy()
+    assert np.abs(codes / 255 - wanted).max() <= 0.5 / 255 + 1e-4
+    assert json.loads(explorer.board.steps["words"])["selected"] == 1
+    assert explorer.board.notes[0].startswith("Chosen, 1 of those shown:")
+
+
+def test_clicks_and_arrow_keys_choose_boxes(explorer):
+    n = len(explorer.kept)
+    assert n >= 2
+    explorer.board.on_step(0, -1)
+    assert explorer.chosen.value == n - 1  # round to the last
+    explorer.board.on_step(1, 0)
+    assert explorer.chosen.value == 0
+    boxes = torch.tensor(explorer.board.boxes).view(-1, 4)
+    x, y = ((boxes[1, :2] + boxes[1, 2:]) / 2).tolist()
+    explorer.board.on_click(x, y)
+    assert explorer.chosen.value == 1
+
+
+def test_nothing_above_the_threshold_is_said_and_leaves_no_mask(explorer):
+    explorer.threshold.value = 0.95
+    assert len(explorer.kept) == 0
+    assert explorer.board.notes == ["Nothing is left to show: no score is above the threshold."]
+    assert json.loads(explorer.board.steps["words"])["selected"] == -1
+    assert not np.frombuffer(explorer.board.steps["codes"], np.uint8)[-56 * 56 :].any()
+    explorer.board.on_step(1, 0)
+    explorer.board.on_click(10.0, 10.0)
+    assert explorer.chosen.disabled
+    assert explorer.board.snapshot()
+    explorer.threshold.value = 0.3
+    assert not explorer.chosen.disabled
+
+
+def test_found_counts_objects_of_the_right_class(explorer, picture):
+    explorer.threshold.value = 0.05
+    few = explorer.found
+    assert set(few) <= set(range(len(picture)))
+    other = Picture(picture.name, picture.image, picture.masks, picture.boxes, ["thing"] * len(picture))
+    assert DetectorExplorer(other, shipped_model(), threshold=0.05).found == []
+
+
+def test_an_image_that_is_padded_shows_no_padding():
+    image = np.random.default_rng(0).integers(0, 255, (90, 250, 3), dtype=np.uint8)
+    explorer = DetectorExplorer(Picture.from_masks(image), shipped_model(), threshold=0.1)
+    wide = int(250 * 192 / 90 + 0.5)
+    assert panels(explorer)["score"]["shape"] == [3, 24, -(-wide // 8)]
+    assert "of 0 objects found" in explorer.text
