@@ -7,7 +7,7 @@ serves as well as the own, the bases alone tell them apart, and the attention is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torchvision.ops import box_iou
 
 from ..paste import paste_masks
 from ..pictures.picture import Picture
+from ..sources import Source
 from .model import BlendMask
 from .nested import read
 from .predict import blender, resize, run
@@ -78,25 +79,34 @@ def mask_ious(spoken: Spoken, attention: Tensor, K: int, M: int, R: int) -> Tens
     return (masks & true).sum((1, 2)) / (masks | true).sum((1, 2)).clamp(min=1)
 
 
+def spoken(picture: Picture, source: Source) -> Spoken:
+    """What a Source says about a picture. Of detections (`found.look`) the masks are their own, not the true ones."""
+    return Spoken(picture, source.bases, source.attention, source.boxes * (4 * source.spatial_scale))
+
+
 def swap_test(model: BlendMask, pictures: Iterable[Picture], K: int, M: int, R: int) -> dict[str, float]:
+    """`swap` of what `model` says about `pictures`, in their true boxes and against their true masks."""
+    return swap([listen(model, picture) for picture in pictures], K, M, R)
+
+
+def swap(heard: Sequence[Spoken], K: int, M: int, R: int) -> dict[str, float]:
     """Mean IoU over all instances with their own attention, their partner's (`Spoken.partners`), and the mean of all.
 
     Keys iou_own, iou_swapped, iou_mean_attention, and the three again with "_overlap" for instances whose box overlaps
     another's by `OVERLAP` or more. Instances alone in their picture take no part in the swap. NaN where there is none.
     """
-    heard = [listen(model, picture) for picture in pictures]
-    everyone = torch.cat([spoken.attention for spoken in heard])
+    everyone = torch.cat([each.attention for each in heard])
     mean = everyone.mean(0, keepdim=True)
     found: dict[str, list[Tensor]] = {"iou_own": [], "iou_swapped": [], "iou_mean_attention": []}
     overlap, alone = [], []
-    for spoken in heard:
-        n = len(spoken.boxes)
+    for each in heard:
+        n = len(each.boxes)
         if n == 0:
             continue
-        variants = (spoken.attention, spoken.attention[spoken.partners()], mean.expand(n, -1, -1, -1))
+        variants = (each.attention, each.attention[each.partners()], mean.expand(n, -1, -1, -1))
         for ious, attention in zip(found.values(), variants, strict=True):
-            ious.append(mask_ious(spoken, attention, K, M, R))
-        overlap.append(spoken.overlaps)
+            ious.append(mask_ious(each, attention, K, M, R))
+        overlap.append(each.overlaps)
         alone.append(torch.full((n,), n == 1))
     ious = {name: torch.cat(values) if values else torch.empty(0) for name, values in found.items()}
     overlap = torch.cat(overlap) if overlap else torch.empty(0, dtype=torch.bool)

@@ -2,7 +2,10 @@
 
 Jupyter Server (2.21) leaves Nagle's algorithm on there. A small message, such as one step of a slider, may then wait
 about 40 ms for the browser's delayed acknowledgement of the one before. `make lab` uses this file; a hub or another
-server can copy it into its own configuration. Comment out the last line to switch it off.
+server can copy it into its own configuration. Comment out the line that sets `open` to switch it off.
+
+And so that a photograph can be uploaded: a message of more than 10 MB, tornado's limit, would break the connection to
+the kernel. Larger ones than the limit set here are better opened by their path.
 """
 
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
@@ -16,3 +19,5 @@ async def _open_at_once(self, *args, **kwargs):
 
 
 KernelWebsocketHandler.open = _open_at_once
+
+c.ServerApp.tornado_settings.update({"websocket_max_message_size": 200 * 2**20})  # noqa: F821 - Jupyter provides c
