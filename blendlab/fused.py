@@ -7,7 +7,6 @@ numbers each time; here they live in registers. The kernels are in fused_kernels
 of torch (autograd, torch.compile, autocast), and says where they cannot run.
 """
 
-from functools import lru_cache
 from types import ModuleType
 
 import torch
@@ -121,14 +120,12 @@ def interpreted() -> bool:
     return type(_kernels().forward).__name__ == "InterpretedFunction"
 
 
-@lru_cache(maxsize=1)
 def _kernels() -> ModuleType:
     from . import fused_kernels  # here, since Triton is a second to import, and not to be had everywhere
 
     return fused_kernels
 
 
-@lru_cache(maxsize=1)
 def _kernels_missing() -> str | None:
     try:
         _kernels()
