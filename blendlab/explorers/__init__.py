@@ -4,9 +4,11 @@ from .attention import AttentionExplorer
 from .blender import BlenderExplorer
 from .detector import DetectorExplorer
 from .guess import Guess, Guesses
+from .hull import HullExplorer
 from .interpolate import InterpolateExplorer
 from .locations import LocationExplorer
 from .microscope import Microscope
+from .pasting import PasteExplorer
 from .photo import PhotoExplorer
 from .softmax import SoftmaxExplorer
 
@@ -16,8 +18,10 @@ __all__ = [
     "DetectorExplorer",
     "Guess",
     "Guesses",
+    "HullExplorer",
     "InterpolateExplorer",
     "LocationExplorer",
+    "PasteExplorer",
     "PhotoExplorer",
     "Microscope",
     "SoftmaxExplorer",

@@ -32,10 +32,7 @@ VARIANTS = {
     "ratio 4": {"sampling_ratio": 4},
     "adaptive": {"sampling_ratio": 0},
 }
-HINT = (
-    "Drag the box or its handles, or click the picture and press arrow keys: a tenth of a pixel, with Shift a whole"
-    " one, with Alt a corner. Click a bin of a crop to see its samples, cells and weights."
-)
+HINT = "Drag the box, or move it with arrow keys: 0.1 pixels (Shift: 1, Alt: a corner). Click a bin of a crop."
 
 
 class Microscope(Explorer):
