@@ -88,6 +88,11 @@ class Source:
         """The same bases and attention read with other boxes (N,4): dragged ones, say."""
         return replace(self, boxes=boxes)
 
+    def to(self, device: str | torch.device) -> "Source":
+        """The same arrays on another device."""
+        arrays = {name: getattr(self, name).to(device) for name in ("bases", "attention", "boxes")}
+        return replace(self, **arrays)
+
     def __repr__(self) -> str:
         K, M, R = (f"{low}..{high}" for low, high in (self.K_range, self.M_range, self.R_range))
         return f"Source({self.name!r}, N={self.N}, K={K}, M={M}, R={R})"
@@ -100,15 +105,15 @@ def average(attention: Tensor, M: int) -> Tensor:
     """
     if attention.shape[-1] == M:
         return attention
-    P = averaging_matrix(attention.shape[-1], M)
+    P = averaging_matrix(attention.shape[-1], M, attention.device)
     return P @ attention @ P.T
 
 
 @lru_cache(maxsize=64)
-def averaging_matrix(side: int, M: int) -> Tensor:
+def averaging_matrix(side: int, M: int, device: torch.device) -> Tensor:
     """P (M,side): row i holds the weights with which cell i averages the `side` cells; their sum is 1."""
     with torch.inference_mode(False):  # cached, so it must serve training after it served inference
-        return adaptive_avg_pool1d(torch.eye(side), M).T.contiguous()
+        return adaptive_avg_pool1d(torch.eye(side, device=device), M).T.contiguous()
 
 
 def served(letter: str, value: int, between: tuple[int, int], name: str) -> int:

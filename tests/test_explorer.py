@@ -593,3 +593,56 @@ def test_k_m_r_to_start_with_move_to_what_is_served(picture):
     assert (explorer.K.value, explorer.M.value, explorer.R.value) == (8, 28, 112)
     assert "K moved from 20 to 8" in "\n".join(explorer.board.notes)
     assert_shows(explorer)
+
+
+# --- devices
+
+
+def elsewhere(monkeypatch):
+    """A second device on any machine: "cpu:0" is the CPU under another name, so all that is done for one is done."""
+    names = ["cpu", "cuda:0"] if torch.cuda.is_available() else ["cpu", "cpu:0"]
+    monkeypatch.setattr("blendlab.explorers.device.devices", lambda: names)
+    return names[1]
+
+
+def test_without_a_second_device_there_is_no_menu_of_them(explorer):
+    if not torch.cuda.is_available():
+        assert list(explorer.device.options) == ["cpu"]
+        assert explorer.device not in explorer.children[1].children
+
+
+def test_the_menu_moves_the_blend_to_another_device_and_the_picture_stays(picture, monkeypatch):
+    other = elsewhere(monkeypatch)
+    explorer = make_explorer(picture)
+    assert explorer.device in explorer.children[1].children and explorer.device.value == "cpu"
+    explorer.K.value, explorer.R.value = 5, 20
+    before, panels = explorer.trace, shown_panels(explorer.board)
+    explorer.device.value = other
+    assert other in explorer.board.timing and not explorer.board.error
+    assert explorer.trace is not before and explorer.trace.logits.device.type == "cpu"
+    torch.testing.assert_close(explorer.trace.logits, before.logits, rtol=0, atol=1e-4)
+    for one, two in zip(panels, shown_panels(explorer.board), strict=True):
+        assert np.abs(one[1].astype(int) - two[1]).max() <= 1
+    explorer.M.value, explorer.instance.value = 7, 1
+    expected = by_hand(explorer).logits
+    torch.testing.assert_close(explorer.trace.logits, expected, rtol=0, atol=1e-4)
+
+
+def test_a_step_copies_the_panels_home_and_nothing_else(picture, monkeypatch):
+    explorer = make_explorer(picture, device=elsewhere(monkeypatch))
+    moved, to = [], torch.Tensor.to
+
+    def counted(tensor, *where, **options):
+        if where == ("cpu",):
+            moved.append(tuple(tensor.shape))
+        return to(tensor, *where, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", counted)
+    explorer.R.value = 20
+    K, M = 4, 14
+    assert sorted(moved) == sorted([(1, K, 20, 20)] * 4 + [(1, K, M, M), (1, 20, 20)])
+
+
+def test_a_device_that_is_not_there_is_named(picture):
+    with pytest.raises(ValueError, match="device must be one of cpu.*; got 'cuda:7'"):
+        make_explorer(picture, device="cuda:7")

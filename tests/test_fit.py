@@ -198,7 +198,7 @@ def cache(monkeypatch, tmp_path):
     """An empty cache folder, and a count of the fits made."""
     made = []
 
-    def short(picture, *, progress=None):
+    def short(picture, *, progress=None, device="cpu"):
         made.append(picture.name)
         return fit_nested(picture, steps=3, progress=progress or silent)
 
@@ -318,3 +318,20 @@ def test_the_photographs_are_drawn_and_survive_a_drag(name, mean, grown):
     assert iou(still, picture.masks).mean() > mean
     larger = source.with_boxes(source.boxes + torch.tensor((-8, -8, 8, 8)))
     assert iou(masks(larger.inputs(4, 14), picture), still).mean() > grown
+
+
+# --- devices
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_fit_lies_where_it_was_computed_and_draws_the_same_numbers(device, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "cache_folder", lambda: tmp_path)
+    one = fit(discs(), 2, 5, 14, steps=3, progress=silent, device=device)
+    source = fit_nested(discs(), steps=3, progress=silent, device=device)
+    assert {t.device.type for t in (one.bases, one.attention, one.boxes, source.bases, source.boxes)} == {device}
+    here = fit_nested(discs(), steps=3, progress=silent)
+    torch.testing.assert_close(source.to("cpu").bases, here.bases, rtol=0, atol=1e-3)
+    inputs = source.inputs(3, 5)
+    assert inputs.attention.device.type == device
+    torch.testing.assert_close(inputs.attention.cpu(), here.inputs(3, 5).attention, rtol=0, atol=1e-3)
+    assert fitted(load("voc"), device=device).bases.device.type == device

@@ -13,7 +13,7 @@ import torch
 from ipywidgets import Layout
 
 from .. import check, views
-from ..blender import Blender, BlenderInputs, BlendTrace
+from ..blender import Blender, BlendTrace
 from ..board import Board
 from ..explain_views import marked
 from ..paste import mask_iou
@@ -22,6 +22,7 @@ from ..pictures.picture import check_boxes
 from ..sources import Source, is_composed, random_source, trained_source
 from ..threads import one_thread
 from .base import Explorer, Slider
+from .device import Blending, device_menu
 from .provenance import Provenance
 
 Sources = Mapping[str, Source | Callable[[], Source]]
@@ -37,6 +38,8 @@ class BlenderExplorer(Explorer):
                 "random"; on a composed scene, which is what the trained model knows, "trained" comes first.
     source      the name to start with; absent, the first.
     instance, K, M, R   where to start; K, M and R move to the nearest that the source serves.
+    device      where to blend: "cpu" or "cuda"; where there is a GPU a menu switches it. Only what the panels show is
+                copied from there.
     figure      the paper's figure come alive: a row of cropped bases, a row of weights, a row of products, their sum;
                 of the controls the instance alone is shown.
 
@@ -45,6 +48,7 @@ class BlenderExplorer(Explorer):
     selected instance, `iou` the mask's IoU with the truth, `text` the line under the board.
     """
 
+    against = "the true mask"  # what `iou` compares with, in words
     whole_bases = True  # whether the board's first column shows the bases of the whole image
 
     def __init__(
@@ -57,6 +61,7 @@ class BlenderExplorer(Explorer):
         K: int = START["K"],
         M: int = START["M"],
         R: int = START["R"],
+        device: str | torch.device = "cpu",
         figure: bool = False,
     ):
         super().__init__(Board(transposed=figure))
@@ -78,6 +83,7 @@ class BlenderExplorer(Explorer):
         self._boxes: dict[int, list[float]] = {}  # boxes that were moved
         self._pin: tuple[float, float] | None = None  # the pinned mask pixel, as shares of the box
         self._provenance = Provenance()
+        self._device = device
         self._make_controls()
         self._connect()
         self.board.show_picture(self.picture)
@@ -107,6 +113,7 @@ class BlenderExplorer(Explorer):
         self.pooling = choice("pooling", [("RoIAlign", "align"), ("RoIPool", "pool")])
         self.sampling_ratio = choice("sampling ratio", [("1", 1), ("2", 2), ("4", 4), ("adaptive", 0)])
         self.aligned = widgets.Checkbox(True, description="aligned (half a pixel)", indent=False, layout=narrow)
+        self.device = device_menu(self._device, style={"description_width": "100px"}, layout=narrow)
         self.reset = widgets.Button(
             description="reset",
             tooltip="everything as it was at the start",
@@ -114,6 +121,7 @@ class BlenderExplorer(Explorer):
         )
         row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
         options = [self.normalizer, self.order, self.interpolation, self.pooling, self.sampling_ratio, self.aligned]
+        options += [self.device] if len(self.device.options) > 1 else []
         sliders = widgets.HBox([self.K, self.M, self.R], layout=row)
         menus = widgets.HBox([self.source, self.instance, *options, self.reset], layout=row)
         self._controls = [*sliders.children, *menus.children]
@@ -122,7 +130,8 @@ class BlenderExplorer(Explorer):
     def _connect(self) -> None:
         for letter in ("K", "M", "R"):
             self._listen(getattr(self, letter), lambda letter=letter: self._moved(letter))
-        self._listen(self.source, self._source_changed)
+        for control in (self.source, self.device):
+            self._listen(control, self._source_changed)
         for name in ("instance", "normalizer", "order", "interpolation", "pooling", "sampling_ratio", "aligned"):
             self._listen(getattr(self, name))
         self.reset.on_click(self._guarded(lambda _: self._reset()))
@@ -143,7 +152,9 @@ class BlenderExplorer(Explorer):
         if not len(self.picture):
             return
         self._source = None  # if it cannot be made, no other one's picture goes by its name
-        self._source = source = self._made(self.source.value)
+        source = self._made(self.source.value)
+        self._blend = Blending(source, self.device.value)
+        self._source = source
         self._limits = views.Limits.of(source.bases, source.attention)
         with self._hold():
             for letter, (low, high) in zip("KMR", (source.K_range, source.M_range, source.R_range), strict=True):
@@ -242,13 +253,10 @@ class BlenderExplorer(Explorer):
             return self._source_changed()  # it could not be made: again
         dropped = self._fit_normalizer(bases)
         instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
-        inputs = self._source.inputs(K, M, instance)
         box = self._box(instance)
-        if instance in self._boxes:
-            inputs = BlenderInputs(inputs.bases, inputs.attention, torch.tensor([box]), inputs.spatial_scale)
         blender = Blender(
             R,
-            inputs.spatial_scale,
+            self._source.spatial_scale,
             sampling_ratio=self.sampling_ratio.value,
             aligned=self.aligned.value,
             pooling=self.pooling.value,
@@ -257,7 +265,7 @@ class BlenderExplorer(Explorer):
             order=self.order.value,
         )
         began = time.perf_counter()
-        trace = blender(inputs.bases, inputs.attention, inputs.boxes)
+        trace = self._blend(blender, K, M, instance, self._boxes.get(instance))
         milliseconds = 1000 * (time.perf_counter() - began)
         self.trace = trace
         panels = self._panels(trace)
@@ -275,7 +283,9 @@ class BlenderExplorer(Explorer):
         with self.board.hold_sync():
             self.board.text = self._sentence(trace, box)
             self.board.notes = self._notes(trace, dropped)
-            self.board.timing = f"blend {milliseconds:.2f} ms"
+            self.board.timing = f"blend {milliseconds:.2f} ms" + f" on {self.device.value}" * (
+                len(self.device.options) > 1
+            )
 
     def _panels(self, trace: BlendTrace) -> list[views.Panel]:
         """What the board's columns show. A lesson's explorer may show something else of the same trace."""
@@ -308,7 +318,7 @@ class BlenderExplorer(Explorer):
         return (
             f"{self.picture.name}, instance {instance} ({self.picture.labels[instance]}), source {self._source.name}: "
             f"K={K} bases of {H}×{W}; {K}·{M}·{M} = {K * M * M} attention numbers for this instance; "
-            f"mask {R}×{R} in the box {x1}, {y1} to {x2}, {y2}; IoU with the true mask {self.iou:.3f}."
+            f"mask {R}×{R} in the box {x1}, {y1} to {x2}, {y2}; IoU with {self.against} {self.iou:.3f}."
         )
 
     def _notes(self, trace: BlendTrace, dropped: bool) -> list[str]:

@@ -43,16 +43,17 @@ def fit(
     steps: int = 150,
     seed: int = 0,
     progress: Progress | None = None,
+    device: str | torch.device = "cpu",
 ) -> BlenderInputs:
     """The ceiling of one setting: inputs fitted at this K, M and R alone, on the exact boxes.
 
     K = 1 is fitted in the paper's form (normalizer="product"), since under softmax its attention is inert.
-    seed, progress: as in `fit_nested`. ValueError where the picture has no instances.
+    seed, progress, device: as in `fit_nested`. ValueError where the picture has no instances.
     """
     K, M, R = (check.side(letter, value) for letter, value in (("K", K), ("M", M), ("R", R)))
     steps = check.side("steps", steps)
-    masks, boxes = _truth(picture)
-    bases, attention = _start(picture, K, M, _rng(seed))
+    masks, boxes = (array.to(device) for array in _truth(picture))
+    bases, attention = _start(picture, K, M, _rng(seed), device)
     adam = torch.optim.Adam((bases, attention), lr=0.5, fused=True)
     target = soft_targets(masks, boxes, R)
     with one_thread(), _reporting(progress, steps, f"fitting {picture.name}") as report:
@@ -63,7 +64,14 @@ def fit(
     return BlenderInputs(bases.detach(), attention.detach(), boxes)
 
 
-def fit_nested(picture: Picture, *, steps: int = STEPS, seed: int = 0, progress: Progress | None = None) -> Source:
+def fit_nested(
+    picture: Picture,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+) -> Source:
     """One result for every K in 1..8, M in 1..28 and R in 7..112, which also keeps its masks when a box is dragged.
 
     Every step draws a K, an M and an R, reads the first K bases and the attention averaged to M x M, and asks for the
@@ -73,13 +81,14 @@ def fit_nested(picture: Picture, *, steps: int = STEPS, seed: int = 0, progress:
 
     seed      the same seed gives the same result on the same machine.
     progress  called after every step with (step, steps, loss); absent, a bar appears after a second.
+    device    where it is computed, and where the result lies. All draws are made on the CPU, the same everywhere.
 
     ValueError where the picture has no instances. An interrupted fit raises KeyboardInterrupt, and leaves nothing.
     """
     steps = check.side("steps", steps)
     masks, boxes = _truth(picture)
-    rng = _rng(seed)
-    bases, attention = _start(picture, K_MAX, M_MAX, rng)
+    masks, rng = masks.to(device), _rng(seed)
+    bases, attention = _start(picture, K_MAX, M_MAX, rng, device)
     adam = torch.optim.Adam((bases, attention), lr=0.3, betas=(0.9, 0.99), fused=True)
     cooling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, eta_min=0.005)
     with one_thread(), _reporting(progress, steps, f"fitting {picture.name}") as report:
@@ -87,7 +96,7 @@ def fit_nested(picture: Picture, *, steps: int = STEPS, seed: int = 0, progress:
             K, M, R = (_draw(choices, rng) for choices in (KS, MS, RS))
             K = 1 if step < K1_FIRST * steps else K
             form = "product" if K == 1 and step % 4 else "softmax"
-            looked_at = disturbed(boxes, rng)
+            looked_at = disturbed(boxes, rng).to(device)
             logits = _logits(bases[:, :K], average(attention[:, :K], M), looked_at, R, form)
             loss = _mask_loss(logits, soft_targets(masks, looked_at, R))
             roughness = SMOOTH_BASES * _variation(bases) + SMOOTH_ATTENTION * _variation(attention)
@@ -95,7 +104,7 @@ def fit_nested(picture: Picture, *, steps: int = STEPS, seed: int = 0, progress:
             _descend(adam, loss + roughness + excess)
             cooling.step()
             report(step, loss)
-    return Source("fitted", NOTE, bases.detach(), attention.detach(), boxes)
+    return Source("fitted", NOTE, bases.detach(), attention.detach(), boxes.to(device))
 
 
 def check_picture(picture: Picture) -> None:
@@ -111,12 +120,12 @@ def _truth(picture: Picture) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(picture.masks).float(), torch.from_numpy(picture.boxes.copy())
 
 
-def _start(picture: Picture, K: int, M: int, rng: Generator) -> tuple[Tensor, Tensor]:
+def _start(picture: Picture, K: int, M: int, rng: Generator, device: str | torch.device) -> tuple[Tensor, Tensor]:
     """Bases (1,K,H,W) that say background everywhere, so that what no box ever looks at stays background, and
     attention (N,K,M,M) near 0; the noise tells the bases apart."""
     bases = 0.1 * torch.randn(1, K, *map_size(picture), generator=rng) - 2
     attention = 0.5 * torch.randn(len(picture), K, M, M, generator=rng)
-    return bases.requires_grad_(), attention.requires_grad_()
+    return bases.to(device).requires_grad_(), attention.to(device).requires_grad_()
 
 
 def _logits(bases: Tensor, attention: Tensor, boxes: Tensor, R: int, form: str) -> Tensor:

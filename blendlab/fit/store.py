@@ -21,13 +21,14 @@ SHIPPED = Path(__file__).parent
 VERSION = 1  # raise it when a fit comes out differently, so that no old result is served for it
 
 
-def fitted(picture: Picture, *, progress: Progress | None = None) -> Source:
+def fitted(picture: Picture, *, progress: Progress | None = None, device: str | torch.device = "cpu") -> Source:
     """`fit_nested` of a picture, made once.
 
     Shipped with the package for the photographs "voc" and "arc2017"; for any other picture read from the user's cache
     folder, or fitted on the spot and stored there. A damaged file is fitted anew, with a warning; a folder that cannot
     be written to is a warning too.
-    progress: as in `fit_nested`. ValueError where the picture has no instances. An interrupted fit stores nothing.
+    progress, device: as in `fit_nested`. ValueError where the picture has no instances. An interrupted fit
+    stores nothing.
     """
     check_picture(picture)
     key = digest(picture)
@@ -36,13 +37,14 @@ def fitted(picture: Picture, *, progress: Progress | None = None) -> Source:
     for path in (*shipped, kept):
         source = _read(path, picture, key)
         if source is not None:
-            return source
-    source = fit_nested(picture, progress=progress)
+            return source.to(device)
+    source = fit_nested(picture, progress=progress, device=device).to("cpu")
     try:
         write(kept, source, key)
     except OSError as error:
         warnings.warn(f"the fit of {picture.name!r} is not kept in {kept.parent}: {error}", stacklevel=2)
-    return _source(source.bases.half(), source.attention.half(), picture)  # as it will be read the next time
+    again = _source(source.bases.half(), source.attention.half(), picture)  # as it will be read the next time
+    return again.to(device)
 
 
 def cache_folder() -> Path:

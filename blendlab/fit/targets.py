@@ -17,7 +17,9 @@ def soft_targets(masks: Tensor, boxes: Tensor, R: int) -> Tensor:
     Soft, since at small R a 0 or 1 a bin costs points of IoU. At least 112 samples an axis whatever the box: adaptive
     sampling would take seconds on a photograph of ten megapixels.
     """
-    rois = torch.cat((torch.arange(len(boxes))[:, None], boxes), 1)  # (N,5): each box looks at its own mask
+    rois = torch.cat(
+        (torch.arange(len(boxes), device=boxes.device)[:, None], boxes), 1
+    )  # (N,5): each box looks at its own mask
     return roi_align(masks[:, None], rois, R, spatial_scale=1.0, sampling_ratio=max(2, math.ceil(112 / R)))[:, 0]
 
 
