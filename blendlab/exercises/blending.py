@@ -49,6 +49,8 @@ def _composed(
 
 
 def interpolate_cases(generator: Generator) -> list[Case]:
+    steps.interpolation_matrix.cache_clear()  # what comes from a cache runs nothing, and nobody would hear who uses it
+
     def case(N: int, K: int, M: int, R: int, *options, traits: tuple[str, ...] = ()) -> Case:
         return Case((normal(generator, N, K, M, M), R, *options), traits)
 
@@ -161,7 +163,7 @@ INTERPOLATE_STEP = Exercise(
     interpolate_cases,
     (*INTERPOLATE, *INTERPOLATE_OPTIONS),
     "(N,K,R,R)",
-    ("blendlab.steps.interpolate", "blendlab.steps.resize", WHOLE),
+    ("blendlab.steps.interpolate", "blendlab.steps.resize", "blendlab.steps.interpolation_matrix", WHOLE),
     HINTS,
     ("attention",),
 )

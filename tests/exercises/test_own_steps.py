@@ -50,6 +50,10 @@ BORROWED = {
     "an object": ("paste", Module()),
     "one box": ("roi_align_one_box", one_box),
     "what is below the step": ("interpolate", lambda a, R: blendlab.steps.resize(a, R, "bilinear", False)),
+    "a matrix that is cached": (
+        "interpolate",
+        lambda a, R: (U := blendlab.steps.interpolation_matrix(a.shape[-1], R, False, a.dtype, a.device)) @ a @ U.T,
+    ),
     "a blender's trace": ("roi_align", roi_align_as_a_blenders_trace),
     "a blender": ("blender", lambda bases, attention, boxes, R: Blender(R)(bases, attention, boxes).logits),
     "a blender's logits": ("blender", lambda *args: Blender(args[3]).logits(*args[:3])),
