@@ -119,10 +119,7 @@ def mask_loss(
     Every object's box is pooled once and shared by the locations that answer for it. Targets are shares of area, 0 to
     1, where upstream rounds them to 0 or 1: at R = 28 that is worth 3 points of attainable IoU.
     """
-    count = len(positives.image)
-    keep = torch.arange(count, device=positives.image.device)
-    if count > limit:
-        keep = torch.randperm(count, generator=generator).to(keep.device)[:limit]
+    keep, share = some(positives, limit, generator)
     truth, weight = positives.truth[keep], positives.centerness[keep]
     attention = model.attention_at(output.dense, positives.image[keep], positives.location[keep])  # (P,K,M,M)
     boxes = [objects.boxes for objects in truths]
@@ -132,8 +129,16 @@ def mask_loss(
         regions = roi_align(bases, boxes, R)[truth]  # (P,K,R,R)
         target = crop_masks(truths, R)[truth]  # (P,R,R)
         each = bce(blend_regions(regions, attention_read, R), target, reduction="none").mean((1, 2))  # (P,)
-        total = total + (each * weight).sum() / positives.total_centerness * (count / max(1, len(keep)))
+        total = total + (each * weight).sum() / positives.total_centerness / share
     return total / len(settings)
+
+
+def some(positives: Positives, limit: int, generator: torch.Generator | None) -> tuple[Tensor, float]:
+    """At most `limit` of the positives, drawn at random: their indices, and the share of all that they are."""
+    count, device = len(positives.image), positives.image.device
+    if count <= limit:
+        return torch.arange(count, device=device), 1.0
+    return torch.randperm(count, generator=generator).to(device)[:limit], limit / count
 
 
 def crop_masks(truths: list[Truth], R: int) -> Tensor:

@@ -1,25 +1,13 @@
 """Measure everything and write docs/bench.md.    python -m tests.bench [blending] [starting] [sliders]"""
 
-import platform
 import sys
-from datetime import date
 from pathlib import Path
 
-import torch
-import torchvision
-
 from . import blending, sliders, starting
+from .machine import machine
 
 PARTS = {"blending": blending, "starting": starting, "sliders": sliders}
 REPORT = Path(__file__).parents[2] / "docs" / "bench.md"
-
-
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    if (cpu := Path("/proc/cpuinfo")).exists():
-        model = next(line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line)
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}"
-    return f"{model}, {torch.get_num_threads()} threads, {platform.system()}; {versions}; {date.today()}"
 
 
 def main(wanted: list[str]) -> None:
