@@ -450,12 +450,12 @@ class BoardView {
     el("b", "", node).textContent = spec.title;
     el("span", "bl-equation", node).textContent = spec.equation;
     const scale = el("span", "bl-scale", node);
-    el("span", "", scale);
+    say(el("span", "", scale), short(spec.low)); // at once: the panels are measured before they are drawn
     const bar = new Picture(scale, "bl-bar");
     bar.resize(256, 1);
     bar.words.set(this.palettes[spec.colours]);
     bar.context.putImageData(bar.image, 0, 0);
-    el("span", "", scale);
+    say(el("span", "", scale), short(spec.high));
     (this.heads ||= {})[spec.name] = node;
     return node;
   }

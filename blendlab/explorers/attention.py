@@ -23,7 +23,7 @@ from .base import Explorer, Slider
 R = 56
 SILENT = -1e4  # an attention number so low that softmax gives its basis no weight; minus infinity would become NaN
 COLOURINGS = ("photograph", "heaviest weight", "deciding product")
-HINT = "Click an instance. Its box stays; choose whose attention fills it, and which bases are muted."
+HINT = "Click an instance, or use the arrow keys, to take its box."
 
 
 class AttentionExplorer(Explorer):
@@ -48,6 +48,7 @@ class AttentionExplorer(Explorer):
         self._make_controls(instance, check.side("K", K))
         self.trace: BlendTrace | None = None
         self.board.on_click = self._guarded(self._clicked)
+        self.board.on_step = self._guarded(self._next)
         self.board.boxes = self.source.boxes.flatten().tolist()
         self.board.show_picture(picture)
         self.board.show_bases(views.base_panel(self.source.bases, self._limits))
@@ -86,6 +87,9 @@ class AttentionExplorer(Explorer):
         hit = [*on_mask, *((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()[0]]
         if hit:
             self.instance.value = int(hit[0])
+
+    def _next(self, dx: int, dy: int) -> None:
+        self.instance.value = (self.instance.value + dx + dy) % len(self.picture)
 
     @property
     def muted(self) -> list[int]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 R = 56
 SHOWN = ("1 candidates", "2 after NMS", "3 masks", "true objects")
-HINT = "Click in a box to choose it: of several, the one whose centre is nearest. Arrow keys choose the next one."
+HINT = "Click in a box, or use the arrow keys, to choose it."
 
 
 class DetectorExplorer(Explorer):
@@ -171,7 +171,7 @@ class DetectorExplorer(Explorer):
                 ("class", self._maps["class"], "best class", "max σ(class)"),
                 ("centerness", self._maps["centerness"], "centerness", "σ(ctr)"),
                 ("score", score, "score", "sqrt(class · ctr)"),
-                ("passed", passed, "candidates", f"score > {self.threshold.value:.2f}"),
+                ("passed", passed, "candidates", "score > threshold"),
             )
         ]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 R = 56
 SHOWN = ("attention", "scores", "regions", "products", "probabilities")
-HINT = "Click a place, or use the arrow keys here: the cell of this level that lies there speaks."
+HINT = "Click a place, or use the arrow keys: its cell speaks."
 
 
 class LocationExplorer(Explorer):
@@ -200,7 +200,7 @@ class LocationExplorer(Explorer):
         start = self.location - self.row.value * width - self.column.value
         values = self.scores[start : start + height * width].view(1, height, width)[:, :rows, :columns]
         return views.Panel(
-            "level", values, "magnitude", 0.0, 1.0, f"scores of P{3 + level}", "√(class · centerness)",
+            "level", values, "magnitude", 0.0, 1.0, f"scores of P{3 + level}", "sqrt(class · ctr)",
             f"{rows} × {columns} cells; the cross is the chosen one, the frame its box", space="image", large=True,
             marks=(views.Lattice("cross", [self.column.value + 0.5], [self.row.value + 0.5]),),
         )  # fmt: skip
