@@ -177,8 +177,7 @@ def _official_models() -> "dict[str, Callable[[], BlendMask]]":
 
 def _official(name: str) -> "BlendMask":
     """The authors' model from this machine. An explorer downloads nothing: that is for the reader to start."""
-    from ..blendmask import official, official_file
-    from ..blendmask.official import LICENCE, PAGE, by_hand
+    from ..blendmask.official import LICENCE, PAGE, by_hand, official, official_file
 
     if official_file(name) is None:
         raise ValueError(
