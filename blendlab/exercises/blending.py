@@ -128,7 +128,7 @@ def blender_cases(generator: Generator) -> list[Case]:
         case(INSIDE, 2, 1, 4, 8, 8, 6, 4, ("M is larger than R",)),
         case(INSIDE, 2, 1, 4, 8, 8, 5, 5, ("M is R",)),
         case(INSIDE, 2, 1, 4, 8, 8, 3, 1, ("R is 1",)),
-        case(INSIDE, 2, 2, 5, 12, 10, 4, 14, ("there are several images", "K is not 4", "the map is not square")),
+        case(INSIDE, 2, 2, 5, 12, 10, 4, 9, ("there are several images", "K is not 4", "the map is not square")),
         Case((normal(generator, 2, 4, 8, 8), torch.zeros(0, 4, 3, 3), torch.zeros(0, 5), 6), ("there are no boxes",)),
     ]
 

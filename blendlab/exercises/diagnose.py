@@ -82,10 +82,10 @@ def _likeness(yours: Tensor, expected: Tensor) -> str:
         for j in range(i):
             if yours.shape[i] == yours.shape[j] and close(yours.transpose(i, j), expected):
                 return f"The right numbers with axes {j} and {i} swapped: look at the order of your indices."
-    return "No known mistake gives these numbers: follow the first differing element by hand, step by step."
+    return "No known mistake gives these numbers; it may be two at once. Follow the first differing element by hand."
 
 
 def _indices(axes: str) -> list[str]:
     """Names of the coordinates: the axes' letters in lower case, rows and columns for the last two of a map."""
-    letters = [letter.lower() for letter in axes.strip("()").split(",") if letter]
+    letters = ["i" if letter.isdigit() else letter.lower() for letter in axes.strip("()").split(",") if letter]
     return letters if len(letters) < 2 else [*letters[:-2], "row", "column"]

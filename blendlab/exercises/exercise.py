@@ -112,6 +112,8 @@ def lifted(argument: object) -> object:
 
 
 def shown(argument: object) -> str:
+    if isinstance(argument, float):
+        return f"{argument:.4g}"
     return str(tuple(argument.shape)) if isinstance(argument, Tensor) else repr(argument)
 
 

@@ -63,7 +63,7 @@ def _draw(yours: np.ndarray, expected: np.ndarray, cell: tuple[int, int]) -> byt
 
     h, w = expected.shape
     unit = max(1, min(ROOM // w, ROOM // h))
-    shown = [("yours", yours), ("reference", expected), ("yours − reference", yours - expected)]
+    shown = [("yours", yours), ("reference", expected), ("yours - reference", yours - expected)]
     canvas = Image.new("RGB", (3 * (ROOM + 10), HEAD + max(h * unit, 1)), "white")
     pen = ImageDraw.Draw(canvas)
     both = np.concatenate((yours, expected))
@@ -82,8 +82,9 @@ def _draw(yours: np.ndarray, expected: np.ndarray, cell: tuple[int, int]) -> byt
             for (row, column), value in np.ndenumerate(values):
                 ink = "black" if colours[row, column].mean() > 110 else "white"
                 at = (left + (column + 0.5) * unit, HEAD + (row + 0.5) * unit)
-                pen.text(at, f"{value:.2f}", fill=ink, anchor="mm", font=ImageFont.load_default(11))
+                pen.text(at, f"{np.round(value, 2) + 0.0:.2f}", fill=ink, anchor="mm", font=ImageFont.load_default(11))
         x, y = left + cell[1] * unit, HEAD + cell[0] * unit
+        pen.rectangle((x - 1, y - 1, x + unit, y + unit), outline="white")  # seen on whatever colour lies below
         pen.rectangle((x, y, x + unit - 1, y + unit - 1), outline="black", width=2 if unit > 8 else 1)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
