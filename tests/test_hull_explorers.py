@@ -1,14 +1,18 @@
 """The explorers of lesson 05 without a browser: the hull's drawing is the trace's row, and the pastes are right."""
 
+import base64
+import io
 import re
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from blendlab import Blender
+from blendlab.board.drawing import Word
 from blendlab.explorers import HullExplorer, PasteExplorer
-from blendlab.explorers.hull import HEIGHT, hull_svg, hull_told
+from blendlab.explorers.hull import HEIGHT, hull_shapes, hull_told
 from blendlab.pictures import Picture
 from blendlab.sources import random_source
 
@@ -22,10 +26,9 @@ def hull():
 
 
 def polylines(svg):
-    """The y of every point of each line, in the order drawn: K bases, then the logit."""
-    return [
-        [float(point.split(",")[1]) for point in line.split()] for line in re.findall('polyline points="(.*?)"', svg)
-    ]
+    """The y of every point of each row's line, in the order drawn: K bases, then the logit."""
+    lines = [line.split() for line in re.findall('polyline points="(.*?)"', svg)]
+    return [[float(point.split(",")[1]) for point in line] for line in lines if len(line) == 8]  # not the axes
 
 
 def test_the_lines_are_the_row_of_the_chosen_pixel(hull):
@@ -70,8 +73,8 @@ def test_a_click_and_a_key_move_the_row(hull):
 def test_words_stay_apart_and_on_the_drawing(K):
     trace = Blender(4)(torch.zeros(1, K, 8, 8), torch.zeros(1, K, 1, 1), torch.tensor([[0.0, 0, 32, 32]]))
     for column in range(4):
-        svg = hull_svg(trace, 0, column, 5.0, "told")
-        heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="\w+" fill="#222">k =', svg))
+        shapes = hull_shapes(trace, 0, column, 5.0)
+        heights = sorted(word.y for word in shapes if isinstance(word, Word) and word.text.startswith("k ="))
         assert len(heights) == K and heights[-1] < HEIGHT
         assert all(below - above >= 12.9 for above, below in zip(heights, heights[1:], strict=False))
 
@@ -79,6 +82,14 @@ def test_words_stay_apart_and_on_the_drawing(K):
 def test_a_picture_without_instances_draws_no_hull():
     empty = Picture.from_masks(np.zeros((20, 20, 3), np.uint8), np.zeros((0, 20, 20), bool))
     assert HullExplorer(empty).curves.value == ""
+
+
+def test_the_snapshot_holds_the_drawing_below_the_figure(hull):
+    picture = Image.open(io.BytesIO(base64.b64decode(hull._repr_mimebundle_()["image/png"])))
+    figure = Image.open(io.BytesIO(hull.board.snapshot()))
+    assert picture.height == figure.height + HEIGHT
+    below = np.asarray(picture.convert("RGB"))[figure.height :]
+    assert (below.reshape(-1, 3) == (0x00, 0x72, 0xB2)).all(1).any()  # the first basis's line
 
 
 # ---------------------------------------------------------------- pasting

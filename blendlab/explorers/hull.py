@@ -3,12 +3,16 @@
 One letter legend: K bases, R output side.
 """
 
-from collections.abc import Callable, Sequence
+import base64
+import io
+from collections.abc import Callable, Iterable, Sequence
 
 import ipywidgets as widgets
 from ipywidgets import Layout
+from PIL import Image
 
 from ..blender import BlendTrace
+from ..board.drawing import Area, Disc, Line, Shape, Word, image, svg
 from .blender import BlenderExplorer
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 230, 44, 14, 10, 32
@@ -26,6 +30,7 @@ class HullExplorer(BlenderExplorer):
 
     def __init__(self, *arguments, pixel: tuple[int, int] = (28, 28), **options):
         self.curves, self.told = widgets.HTML(), ""
+        self._shapes: list[Shape] = []
         super().__init__(*arguments, figure=True, **options)
         R = self.R.value
         self._pin = ((pixel[1] + 0.5) / R, (pixel[0] + 0.5) / R)
@@ -40,11 +45,21 @@ class HullExplorer(BlenderExplorer):
         R = self.trace.settings.output_size
         row, column = (int(share * R) for share in reversed(self._pin or (0.5, 0.5)))
         self.told = hull_told(self.trace, row, column)
-        self.curves.value = hull_svg(self.trace, row, column, self._limits.base, self.told)
+        self._shapes = hull_shapes(self.trace, row, column, self._limits.base)
+        self.curves.value = f"{svg(self._shapes, WIDTH, HEIGHT, self.told)}<div>{self.told}</div>"
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         bundle = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": f"{bundle['text/plain']} {self.told}".strip()}
+        if not self._shapes or self.board.error:
+            return bundle
+        above = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+        both = Image.new("RGB", (max(above.width, WIDTH), above.height + HEIGHT), "white")
+        both.paste(above, (0, 0))
+        both.paste(image(self._shapes, WIDTH, HEIGHT), (0, above.height))
+        file = io.BytesIO()
+        both.save(file, "PNG")
+        picture = base64.b64encode(file.getvalue()).decode("ascii")
+        return bundle | {"text/plain": f"{bundle['text/plain']} {self.told}", "image/png": picture}
 
 
 def hull_told(trace: BlendTrace, row: int, column: int) -> str:
@@ -56,8 +71,8 @@ def hull_told(trace: BlendTrace, row: int, column: int) -> str:
     return f"Row {row}, column {column}: bases from {low:.2f} to {high:.2f}, logit {m:.2f}, {where} their hull."
 
 
-def hull_svg(trace: BlendTrace, row: int, column: int, limit: float, told: str) -> str:
-    """One row of the first instance's mask as an SVG drawing, values from -limit to limit."""
+def hull_shapes(trace: BlendTrace, row: int, column: int, limit: float) -> list[Shape]:
+    """One row of the first instance's mask as a drawing, values from -limit to limit."""
     regions = trace.regions[0, :, row].tolist()  # (K,R)
     logits, scores = trace.logits[0, row].tolist(), trace.scores[0, :, row, column].tolist()
     R = len(logits)
@@ -69,35 +84,21 @@ def hull_svg(trace: BlendTrace, row: int, column: int, limit: float, told: str) 
         share = min(max(value / (1.15 * limit), -1.0), 1.0)  # beyond the colours' range a little room, then the rim
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share) / 2
 
-    def points(values: Sequence[float]) -> str:
-        return " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in enumerate(values))
+    def points(values: Iterable[float]) -> list[tuple[float, float]]:
+        return [(x(i), y(value)) for i, value in enumerate(values)]
 
     low, high = ([pick(values) for values in zip(*regions, strict=True)] for pick in (min, max))
-    band = points(high) + " " + " ".join(reversed(points(low).split()))
-    parts = [f'<polygon points="{band}" fill="{BAND}"/>', _axis(x, y, R, limit)]
-    for k, values in enumerate(regions):
-        parts.append(f'<polyline points="{points(values)}" fill="none" stroke="{COLOURS[k]}" stroke-width="1.2"/>')
-    parts.append(f'<polyline points="{points(logits)}" fill="none" stroke="{INK}" stroke-width="3"/>')
-    at = x(column)
-    parts.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{INK}" stroke-dasharray="2 3"/>')
-    for k, (values, score) in enumerate(zip(regions, scores, strict=True)):
-        radius = 2 + 12 * min(abs(score), 1.5) ** 0.5  # areas are the weights
-        fill = "none" if score < 0 else COLOURS[k]  # a ring is a negative one
-        parts.append(
-            f'<circle cx="{at:.1f}" cy="{y(values[column]):.1f}" r="{radius:.1f}" stroke="{COLOURS[k]}" '
-            f'stroke-width="2" fill="{fill}" fill-opacity=".55"/>'
-        )
-    heights = _apart([y(values[column]) for values in regions])
+    shapes: list[Shape] = [Area(points(high) + points(low)[::-1], BAND), *_axes(x, y, R, limit)]
+    shapes += [Line(points(values), COLOURS[k], 1.2) for k, values in enumerate(regions)]
+    at, m = x(column), y(logits[column])
+    shapes += [Line(points(logits), INK, 3), Line([(at, TOP), (at, HEIGHT - BOTTOM)], INK, 1, dashed=True)]
+    for k, (values, score) in enumerate(zip(regions, scores, strict=True)):  # areas are the weights; a ring: negative
+        shapes.append(Disc(at, y(values[column]), 2 + 12 * min(abs(score), 1.5) ** 0.5, COLOURS[k], score < 0))
     side, anchor = (at - 17, "end") if column > 0.8 * R else (at + 17, "start")
+    heights = _apart([y(values[column]) for values in regions])
     for k, (height, score) in enumerate(zip(heights, scores, strict=True)):
-        word = f"k = {k}: {score:.2f}"
-        parts.append(f'<text x="{side:.1f}" y="{height + 4:.1f}" text-anchor="{anchor}" fill="{INK}">{word}</text>')
-    m = y(logits[column])
-    parts.append(f'<path d="M{at - 7:.1f} {m:.1f}l7 -7l7 7l-7 7z" fill="{INK}" stroke="#fff" stroke-width="1.5"/>')
-    return (
-        f'<svg role="img" aria-label="{told}" viewBox="0 0 {WIDTH} {HEIGHT}" style="width:100%;max-width:1000px;'
-        f'background:#fff;font:11px sans-serif">{"".join(parts)}</svg><div>{told}</div>'
-    )
+        shapes.append(Word(side, height + 4, f"k = {k}: {score:.2f}", anchor))
+    return [*shapes, Area([(at - 7, m), (at, m - 7), (at + 7, m), (at, m + 7)], INK)]
 
 
 def _apart(heights: Sequence[float], gap: float = 13.0) -> list[float]:
@@ -109,14 +110,13 @@ def _apart(heights: Sequence[float], gap: float = 13.0) -> list[float]:
     return [height - excess for height in result]
 
 
-def _axis(x: Callable[[float], float], y: Callable[[float], float], R: int, limit: float) -> str:
-    parts = [f'<path d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}" fill="none" stroke="{INK}"/>']
-    parts.append(
-        f'<path d="M{LEFT} {y(0):.1f}H{WIDTH - RIGHT}" stroke="{INK}" stroke-dasharray="6 3" stroke-width=".7"/>'
-    )
-    for value in (-limit, 0.0, limit):
-        parts.append(f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" text-anchor="end" fill="{INK}">{value:.1f}</text>')
-    for column in sorted({0, R // 4, R // 2, 3 * R // 4, R - 1}):
-        parts.append(f'<text x="{x(column):.1f}" y="{HEIGHT - 18}" text-anchor="middle" fill="{INK}">{column}</text>')
+def _axes(x: Callable[[float], float], y: Callable[[float], float], R: int, limit: float) -> list[Shape]:
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     words = "column of this row of the mask; bold: the logit m, thin: the bases, shaded: their hull, dashed: m = 0"
-    return "".join(parts) + f'<text x="{WIDTH / 2}" y="{HEIGHT - 4}" text-anchor="middle" fill="{INK}">{words}</text>'
+    return [
+        Line([(LEFT, TOP), (LEFT, bottom), (right, bottom)], INK),
+        Line([(LEFT, y(0)), (right, y(0))], INK, 0.7, dashed=True),
+        *(Word(LEFT - 5, y(value) + 4, f"{value:.1f}", "end") for value in (-limit, 0.0, limit)),
+        *(Word(x(i), HEIGHT - 18, str(i), "middle") for i in sorted({0, R // 4, R // 2, 3 * R // 4, R - 1})),
+        Word(WIDTH / 2, HEIGHT - 4, words, "middle"),
+    ]
