@@ -2,13 +2,14 @@
 # make test   the same set-up, then every test
 # make course student notebooks of every lesson, by nbgrader, in course/release; docs/TEACHING.md says how to grade them
 # make bench  speed and memory on this machine, written to docs/bench.md
+# make bench-gpu  the same of its CUDA device, written to docs/gpu.md and docs/gpu.json
 # make bench-peers  BlendMask against its peers at equal time, hours; stop it and go on; written to docs/peers.md
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test bench course
+.PHONY: lab test bench bench-gpu bench-peers course
 lab: $(READY)
 	JUPYTER_CONFIG_PATH="$(CURDIR)/blendlab/jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(ROOT) notebooks/00_blender.ipynb
 
@@ -19,6 +20,9 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench
+
+bench-gpu: $(READY)
+	$(BIN)/python -m tests.bench.gpu
 
 bench-peers: $(READY)
 	$(BIN)/python -m tests.bench.peers

@@ -21,9 +21,11 @@ def read_box(boxes, n, B, scale):
     image = tl.load(boxes + n * 5)
     x1, y1 = tl.load(boxes + n * 5 + 1), tl.load(boxes + n * 5 + 2)
     x2, y2 = tl.load(boxes + n * 5 + 3), tl.load(boxes + n * 5 + 4)
-    good = (x1 <= x2) & (y1 <= y2) & (image >= 0) & (image < B)  # a NaN fails
-    x, y = x1 * scale - 0.5, y1 * scale - 0.5
-    return tl.where(good, image, 0.0).to(tl.int64), good, x, y, x2 * scale - 0.5 - x, y2 * scale - 0.5 - y
+    far = tl.maximum(tl.maximum(tl.abs(x1), tl.abs(y1)), tl.maximum(tl.abs(x2), tl.abs(y2)))
+    good = (x1 <= x2) & (y1 <= y2) & (far < float("inf")) & (image >= 0) & (image < B)  # a NaN fails
+    x, y = tl.where(good, x1 * scale - 0.5, 0.0), tl.where(good, y1 * scale - 0.5, 0.0)
+    width, height = tl.where(good, x2 * scale - 0.5 - x, 0.0), tl.where(good, y2 * scale - 0.5 - y, 0.0)
+    return tl.where(good, image, 0.0).to(tl.int64), good, x, y, width, height
 
 
 @triton.jit
@@ -32,12 +34,15 @@ def sample_at(start, side, sample, count, length):
 
     A sample up to one cell outside the map takes the edge's value; one farther out is not inside, and counts as 0.
     """
-    # one rounding at the end, so that a sample meant for an outer limit falls exactly there
-    position = tl.fma(tl.div_rn(side, count + 0.0), sample + 0.5, start)
-    inside = (position >= -1.0) & (position <= length)
-    held = tl.minimum(tl.maximum(position, 0.0), length - 1.0)
-    cell = held.to(tl.int32)
-    return cell, tl.minimum(cell + 1, length - 1), held - cell, inside
+    # Counted from the whole cell below the box's start, since far from 0 a float32 has too few digits for a share.
+    # One rounding at the end, so that a sample meant for an outer limit falls exactly there.
+    whole = tl.floor(start)
+    position = tl.fma(tl.div_rn(side, count + 0.0), sample + 0.5, start - whole)
+    inside = (position >= -1.0 - whole) & (position <= length - whole)
+    held = tl.minimum(tl.maximum(position, -whole), length - 1.0 - whole)
+    low = tl.floor(held)
+    cell = (low + whole).to(tl.int32)
+    return cell, tl.minimum(cell + 1, length - 1), held - low, inside
 
 
 @triton.jit

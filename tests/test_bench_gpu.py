@@ -1,0 +1,99 @@
+"""The GPU bench without a GPU: it says so, and its smoke test runs everything but the device's own figures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def bench(*arguments, **more):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | more
+    command = [sys.executable, "-m", "tests.bench.gpu", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_it_says_when_there_is_no_gpu_and_writes_nothing(tmp_path):
+    done = bench("--out", str(tmp_path))
+    assert done.returncode == 1 and "no CUDA device" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_the_smoke_test_runs_the_kernel_in_the_interpreter(tmp_path):
+    pytest.importorskip("triton")
+    done = bench("--quick", "--out", str(tmp_path), TRITON_INTERPRET="1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["quick"] and found["device"].startswith("CPU")
+    assert {row["who"] for row in found["rows"]} == {"chain", "steps", "fused"}
+    assert {row["direction"] for row in found["rows"]} == {"forward", "forward + backward"}
+    assert all(row["device_us"] > 0 and row["kernels"] > 0 for row in found["rows"])
+    assert all(error["logits"] < 1e-5 and error["bases"] < 1e-2 for error in found["errors"])
+    assert "no figures" in (tmp_path / "gpu.md").read_text()
+
+
+def test_it_needs_nothing_of_jupyter():
+    code = (
+        "import sys, tests.bench.gpu; "
+        "sys.exit(any(name in sys.modules for name in ('ipywidgets', 'anywidget', 'IPython', 'imgviz', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# --- what is made of a GPU's figures, on figures that are made up
+
+
+def figures():
+    limits = {"copy_bytes_per_s": 4e12, "gathers_per_s": 5e12, "wide_gathers_per_s": 2e12}
+    rows = [
+        {"who": who, "N": N, "dtype": "float32", "direction": direction, "K": 4, "R": 56, "M": 14, "kernels": 7}
+        | {"device_us": us * N / 1000, "host_us": 30.0, "extra_bytes": extra}
+        for who, us, extra in (("chain", 200.0, 10**8), ("fused", 20.0, 10**6))
+        for N in (1000, 5000)
+        for direction in ("forward", "forward + backward")
+    ]
+    rows[0] |= {"out_of_memory": False}
+    top = dict.fromkeys(("device", "python", "torch", "torchvision", "triton", "date"), "some")
+    return top | {"quick": False, "map": [200, 333], "limits": limits, "errors": [], "rows": rows}
+
+
+def test_the_limit_that_binds_is_the_slower_one():
+    from tests.bench import gpu_limits
+
+    found = figures()
+    gpu_limits.add(found)
+    row = next(r for r in found["rows"] if r["who"] == "fused" and r["N"] == 1000 and r["direction"] == "forward")
+    bytes_moved = 4 * (4 * 200 * 333 + 1000 * 4 * 196) + 20_000 + 4 * 1000 * 3136
+    assert row["bytes"] == bytes_moved
+    assert row["limits_us"]["device memory"] == pytest.approx(bytes_moved / 4e6)
+    pixels = 1000 * 3136
+    assert row["limits_us"]["gathers from cache"] == pytest.approx(pixels * 4 / 2e6 + pixels * 16 / 5e6)
+    assert row["limit"] == max(row["limits_us"], key=row["limits_us"].get)
+
+
+def test_the_report_says_what_was_reached_and_what_ran_out_of_memory():
+    from tests.bench import gpu_limits, gpu_report
+
+    found = figures()
+    for row in found["rows"]:
+        if row["who"] == "chain" and row["N"] == 5000:
+            row.update(out_of_memory=True, device_us=None)
+    gpu_limits.add(found)
+    text = gpu_report.report(found)
+    assert "N=1000, forward: 10.0 times the chain's speed (wanted: 8)" in text
+    assert "1.0 % of the chain's (wanted: under 5)" in text
+    assert "| 5000 | out of memory | 100.0 us |" in text and "N=5000, forward: " in text
+
+
+@pytest.mark.gpu
+def test_the_smoke_test_on_a_gpu(tmp_path):
+    command = [sys.executable, "-m", "tests.bench.gpu", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["device"] == torch.cuda.get_device_name() and len({row["who"] for row in found["rows"]}) == 4
+    assert all(row["limits_us"] and row["kernels"] for row in found["rows"])
