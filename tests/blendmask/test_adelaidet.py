@@ -1,3 +1,4 @@
+import dataclasses
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ sys.path.insert(0, __file__.rsplit("/blendmask/", 1)[0])  # tests/, where parity
 import parity
 
 from blendlab.blendmask.adelaidet import from_adelaidet, load_file
+from blendlab.blendmask.config import COCO_CATEGORIES
 
 ROWS = [("expected_r50.npz", (256, 320), 0, 0.05), ("expected_r50_odd.npz", (203, 310), 3, 0.45)]
 
@@ -29,6 +31,22 @@ def test_the_authors_weights_give_the_authors_numbers(model, file, size, seed, t
     with np.load(parity.DATA / file) as expected:
         report = parity.compare(model, dict(expected), size, seed, threshold)
     assert report.failed == []
+
+
+@pytest.mark.parametrize("M,R", [(None, 56), (7, 28), (1, 112)])
+def test_predict_serves_the_authors_network_as_it_serves_ours(model, monkeypatch, M, R):
+    small = dataclasses.replace(model.config, short_side=96)  # so that the test is short
+    monkeypatch.setattr(model, "config", small)
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    found = model.predict(image, score_threshold=0.2, M=M, R=R)
+    n = len(found)
+    assert n > 0 and found.masks.shape == (n, 60, 80) and found.trace.logits.shape == (n, R, R)
+    assert found.trace.attention.shape == (n, 4, M or 14, M or 14)
+    assert {found.categories[label] for label in found.labels.tolist()} <= set(COCO_CATEGORIES)
+    with pytest.raises(ValueError, match="K is 3; this model serves whole numbers from 4 to 4"):
+        model.predict(image, K=3)
+    with pytest.raises(ValueError, match="M is 15; this model serves whole numbers from 1 to 14"):
+        model.predict(image, M=15)
 
 
 def test_a_network_that_is_not_the_authors_fails_the_comparison(weights):
