@@ -13,7 +13,8 @@ from .blending import BLEND_STEP, BLENDER, INTERPOLATE_STEP, SOFTMAX_STEP, WRONG
 from .cropping import BILINEAR_SAMPLE, ROI_ALIGN_ALL, ROI_ALIGN_ONE_BOX
 from .judge import judge
 from .locations import DECODE, GATHER, HeadOutputs
-from .placing import MASK_LOSS, PASTE
+from .loss import MASK_LOSS
+from .placing import PASTE
 from .result import Result
 
 __all__ = [

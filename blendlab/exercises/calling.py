@@ -129,7 +129,7 @@ def limited(began: list[float]) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import is_dataclass
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from torch import Generator, Tensor
 from .calling import TooLong, complaint, limited, listening, now, takes, undisturbed
 from .diagnose import diagnose, difference
 from .exercise import Answer, Exercise, close
-from .locations import HeadOutputs
 from .result import Result
 
 STEPS = ("roi_align", "interpolate", "softmax", "blend")
@@ -76,7 +76,9 @@ def attempt(function: Callable, exercise: Exercise, args: tuple, began: list[flo
                 f"It changes its input {parameter.name}, which belongs to the caller: look for an operation in place "
                 "(x -= …, x[…] = …, a method that ends in _), and work on a new tensor."
             )
-    return (value, "") if not (trouble := misfit(value)) else (None, trouble)
+    if trouble := misfit(value):
+        return None, trouble
+    return value.detach().clone(), ""  # a function may hand out one buffer again and again
 
 
 def misfit(value: object) -> str:
@@ -157,8 +159,8 @@ def same(before: object, after: object) -> bool:
     """Whether an argument is untouched."""
     if isinstance(before, Tensor):
         return before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)
-    if isinstance(before, HeadOutputs):
-        return same(before.maps, after.maps)
+    if is_dataclass(before):
+        return same([*vars(before).values()], [*vars(after).values()])
     if isinstance(before, list | tuple):
         return len(before) == len(after) and all(map(same, before, after))
     return before == after
