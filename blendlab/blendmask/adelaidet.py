@@ -100,7 +100,7 @@ def load_file(path: str | Path) -> Mapping:
         raise ValueError(f"path {path} does not exist, or is no file; expected a .pth file of the authors' weights")
     data = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8")}]
     # NumPy 1 and 2 pickle an array under different names of one function
-    data += [multiarray._reconstruct, (multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
+    data += [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     try:
         with torch.serialization.safe_globals(data):
             return torch.load(path, map_location="cpu", weights_only=True)
