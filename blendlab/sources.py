@@ -154,7 +154,8 @@ def trained_source(
     note = "a network made these bases and attentions from the image; it has not seen the masks"
     if not is_composed(picture):
         note += ". It has only ever learned the sprites of composed scenes: here it can do no better than guess"
-    return network_source(picture, shipped_model() if model is None else model, "trained", note, boxes)
+    name = "trained" if boxes is None else "trained, detected boxes" if isinstance(boxes, str) else "trained, my boxes"
+    return network_source(picture, shipped_model() if model is None else model, name, note, boxes)
 
 
 def is_composed(picture: Picture) -> bool:
