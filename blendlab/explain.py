@@ -111,9 +111,8 @@ def pixel(trace: BlendTrace, row: int, column: int, instance: int = 0) -> PixelO
     regions, upsampled, scores, products = (
         values[at].tolist() for values in (trace.regions, trace.upsampled, trace.scores, trace.products)
     )
-    attention, U = _interpolated(trace)[instance].detach(), reads.attention_weights(trace)
     base_cells = reads.base_cells(trace, instance, row, column)
-    attention_cells = [reads.cells(attention[k], torch.outer(U[row], U[column])) for k in range(K)]
+    attention_cells = reads.attention_cells(trace, _interpolated(trace)[instance].detach(), row, column)
     terms = zip(range(K), base_cells, regions, attention_cells, upsampled, scores, products, strict=True)
     logit = trace.logits[instance, row, column].detach()
     return PixelOrigin(

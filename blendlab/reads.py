@@ -5,6 +5,7 @@ steps' own order of operations, so that a sample on a limit falls on the same si
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -83,15 +84,32 @@ def base_cells(trace: BlendTrace, instance: int, row: int, column: int) -> list[
     """For each basis the cells that pixel (row, column) reads."""
     maps = trace.inputs.bases[int(trace.inputs.boxes[instance, 0])].detach().to(trace.regions.dtype)  # (K,H,W)
     if trace.settings.pooling == "pool":
-        return [cells(m, _pool_weights(trace, instance, m, row, column)) for m in maps]
-    Wy, Wx = base_weights(trace, instance)
-    return [cells(m, torch.outer(Wy[row], Wx[column])) for m in maps]
+        return [_pool_cells(m, _pool_weights(trace, instance, m, row, column)) for m in maps]
+    (y, x), (H, W) = sample_positions(trace, instance), maps.shape[1:]
+    return _cells(maps, _axis_weights(y[row : row + 1], H)[0], _axis_weights(x[column : column + 1], W)[0])
 
 
-def cells(values: Tensor, weights: Tensor) -> tuple[Cell, ...]:
+def attention_cells(trace: BlendTrace, maps: Tensor, row: int, column: int) -> list[tuple[Cell, ...]]:
+    """For each of K maps (K,M,M), attention or what became of it, the cells that pixel (row, column) reads."""
+    U = attention_weights(trace)
+    return _cells(maps, U[row], U[column])
+
+
+def _cells(maps: Tensor, along_y: Tensor, along_x: Tensor) -> list[tuple[Cell, ...]]:
+    """For each of maps (K,h,w) the cells that are read: their weights are along_y (h,) times along_x (w,)."""
+    rows, columns = along_y.nonzero()[:, 0], along_x.nonzero()[:, 0]
+    weights = torch.outer(along_y[rows], along_x[columns]).flatten().tolist()
+    values = maps[:, rows][:, :, columns].flatten(1).tolist()
+    places = list(product(rows.tolist(), columns.tolist()))
+    return [
+        tuple(Cell(*place, weight, value) for place, weight, value in zip(places, weights, own, strict=True) if weight)
+        for own in values
+    ]
+
+
+def _pool_cells(values: Tensor, weights: Tensor) -> tuple[Cell, ...]:
     """The cells of a map (h,w) whose weight (h,w) is not 0."""
-    places = weights.nonzero()
-    rows, columns = places.unbind(1)
+    rows, columns = weights.nonzero().unbind(1)
     numbers = (rows, columns, weights[rows, columns], values[rows, columns])
     return tuple(Cell(*cell) for cell in zip(*(n.tolist() for n in numbers), strict=True))
 
