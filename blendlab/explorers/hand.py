@@ -16,6 +16,7 @@ from ..fit import fit_nested
 from ..pictures import Picture
 from ..pictures.brushed import Brushed
 from ..sources import Source
+from .base import Slider
 from .beside import Beside
 from .blender import BlenderExplorer
 from .provenance import Provenance
@@ -54,14 +55,8 @@ class HandExplorer(BlenderExplorer):
         self._step_rows[1].children = [c for c in self._step_rows[1].children if c not in (self.source, self.instance)]
         tools = [("look", ""), ("new box", "box"), ("brush", "brush"), ("eraser", "erase")]
         self.tool = widgets.ToggleButtons(options=tools, style={"button_width": "80px"})
-        self.radius = widgets.FloatLogSlider(
-            value=12,
-            min=0,
-            max=2,
-            step=0.02,
-            description="brush size",
-            readout_format=".0f",
-            layout=Layout(width="290px"),
+        self.radius = Slider(
+            12, 1, 80, description="brush size", tooltip="radius in pixels", layout=Layout(width="290px")
         )
         self.remove = widgets.Button(description="remove", tooltip="the selected instance", layout=Layout(width="80px"))
         self.fit_button = widgets.Button(description="fit", button_style="primary", layout=Layout(width="80px"))
@@ -73,7 +68,7 @@ class HandExplorer(BlenderExplorer):
     def _connect(self) -> None:
         super()._connect()
         self._listen(self.tool, self._show_hand)
-        self._listen(self.radius, lambda: setattr(self.board, "brush", self.radius.value))
+        self._listen(self.radius, lambda: setattr(self.board, "brush", float(self.radius.value)))
         self.remove.on_click(self._guarded(lambda _: self._removed()))
         self.fit_button.on_click(self._guarded(lambda _: self._start_fit()))
         self.beside.stop.on_click(self._guarded(lambda _: self._show_hand()))
