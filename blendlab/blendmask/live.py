@@ -90,11 +90,13 @@ class Live:
 
     def start(self, seconds: float | None = None) -> None:
         """Train, or go on, and return at once. seconds: this much longer than until now, whatever the budget was; a run
-        whose budget is used up goes on for as long again. A run in progress stays as it is; another one stops first.
+        whose budget is used up goes on for as long again. A run in progress is left alone; another one stops first.
         """
         with self._lock:
             if self.running:
-                return
+                if not self.stopping:
+                    return
+                self._thread.join()  # it was told to stop, and draws its last look
             other = Live._busy and Live._busy()
             if other is not None and other is not self:
                 other.stop()

@@ -48,7 +48,7 @@ class TrainingExplorer(Explorer):
         self.live.tell = self._guarded(self._newer)
         self._listen(self.moment)
         self._listen(self.instance)
-        self.go.on_click(self._guarded(lambda _: self.stop() if self.live.running else self.start()))
+        self.go.on_click(self._guarded(lambda _: self.stop() if self.go.description == "stop" else self.start()))
         self._guarded(self._newer)()
 
     def _make_controls(self, instance: int) -> None:

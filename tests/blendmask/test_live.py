@@ -120,6 +120,17 @@ def test_starting_a_run_stops_the_one_in_progress():
     assert len(other.losses) == 2
 
 
+def test_going_on_at_once_after_a_stop_is_not_lost():
+    run = live(steps=100_000)
+    run.tell = lambda: run.stop() if run.trainer.steps in (2, 4) else None
+    run.start()
+    while not run.stopping:
+        threading.Event().wait(0.001)
+    run.start()  # the first part may still be drawing its last look
+    run.wait()
+    assert len(run.losses) == 4
+
+
 def test_a_picture_to_watch_is_needed():
     with pytest.raises(ValueError, match="pictures is empty, or its first holds no instance"):
         Live(live().trainer, [])
