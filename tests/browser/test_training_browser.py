@@ -1,0 +1,80 @@
+"""A run in training by hand, in a real JupyterLab. Each step waits for what it expects to see; no speed is judged."""
+
+import re
+
+import lab
+import pytest
+
+pytestmark = pytest.mark.browser
+CELLS = (
+    """
+from blendlab.explorers.training import TrainingExplorer
+training = TrainingExplorer(K=2, backbone="scratch", seconds=3600)
+training.start()
+training
+""".strip(),
+    "training.wait(); print('the run stands still')",
+)
+STEP = "least => Number(document.querySelector('.bl-text').textContent.match(/After (\\d+) steps/)[1]) >= least"
+
+
+@pytest.fixture(scope="module")
+def notebook(chrome, server):
+    url, root, _ = server
+    notebook = lab.Notebook(chrome, url, lab.write_notebook(root / "training.ipynb", CELLS))
+    notebook.page.evaluate("() => jupyterapp.commands.execute('notebook:run-cell-and-select-next')")
+    notebook.page.wait_for_selector(".bl-board .bl-text:not(:empty)", timeout=90_000)
+    yield notebook
+    assert notebook.problems == []
+    notebook.close()
+
+
+def button(notebook, name):
+    return notebook.page.get_by_role("button", name=re.compile(f"^{name}$"))
+
+
+def step(notebook) -> int:
+    return int(re.search(r"After (\d+) steps", notebook.text()).group(1))
+
+
+def wait_for_step(notebook, least: int) -> None:
+    notebook.page.wait_for_function(STEP, arg=least, timeout=90_000)
+
+
+def test_it_moves_on_by_itself_stops_and_goes_on(notebook):
+    wait_for_step(notebook, 2)
+    button(notebook, "stop").click()
+    button(notebook, "go on").wait_for(timeout=90_000)
+    stopped = step(notebook)
+    notebook.page.mouse.click(*centre_of_the_ball(notebook))
+    notebook.wait_for_text("instance 2 (sport)")
+    notebook.slider("moment").focus()
+    notebook.page.keyboard.press("Home")
+    notebook.wait_for_text("After 0 steps")
+    notebook.page.keyboard.press("ArrowRight")
+    wait_for_step(notebook, 1)
+    for _ in range(100):  # to the newest moment, which the picture then follows
+        notebook.page.keyboard.press("ArrowRight")
+    wait_for_step(notebook, stopped)
+    button(notebook, "go on").click()
+    wait_for_step(notebook, stopped + 2)
+    assert "instance 2 (sport)" in notebook.text()
+
+
+def test_the_kernels_stop_button_ends_the_wait_and_the_run(notebook):
+    page = notebook.page
+    page.evaluate(
+        "() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1;"
+        " jupyterapp.commands.execute('notebook:run-cell') }"
+    )
+    page.wait_for_function("() => document.querySelectorAll('.jp-InputPrompt')[1].textContent.includes('*')")
+    wait_for_step(notebook, step(notebook) + 1)  # the run goes on while the cell waits
+    page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    page.locator(".jp-OutputArea-output", has_text="the run stands still").wait_for(timeout=90_000)
+    button(notebook, "go on").wait_for(timeout=90_000)
+    assert page.locator(".jp-OutputArea-output", has_text="KeyboardInterrupt").count() == 0
+
+
+def centre_of_the_ball(notebook) -> tuple[float, float]:
+    photo = notebook.board().locator(".bl-photo svg").bounding_box()
+    return photo["x"] + 60 / 128 * photo["width"], photo["y"] + 110 / 128 * photo["height"]
