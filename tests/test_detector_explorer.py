@@ -100,7 +100,7 @@ def test_clicks_and_arrow_keys_choose_boxes(explorer):
 
 
 def test_nothing_above_the_threshold_is_said_and_leaves_no_mask(explorer):
-    explorer.threshold.value = 0.95
+    explorer.threshold.value = 1.0
     assert len(explorer.kept) == 0
     assert explorer.board.notes == ["Nothing is left to show: no score is above the threshold."]
     assert json.loads(explorer.board.steps["words"])["selected"] == -1

@@ -86,7 +86,7 @@ class DetectorExplorer(Explorer):
             return widgets.FloatSlider(
                 value=value,
                 min=0.05,
-                max=0.95,
+                max=1.0,
                 step=0.05,
                 description=description,
                 tooltip=tip,
