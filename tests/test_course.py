@@ -138,3 +138,15 @@ def test_every_submission_gets_the_score_it_deserves(course):
             cell = graded(autograded)["my_interpolate_test"]
             assert "seed=seed" in cell.source  # the hidden tests came back
             assert told in "".join(output.get("evalue", "") for output in cell.outputs)
+
+
+def test_the_points_that_teachers_are_told_are_those_of_the_cells():
+    text = (REPOSITORY / "docs" / "TEACHING.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    told = {row[0]: [int(n) for n in row[2].split("+")] for row in rows if len(row) == 4 and row[0].isdigit()}
+    given = {}
+    for lesson in LESSONS:
+        cells = graded(nbformat.read(lesson, 4)).values()
+        if points := [cell.metadata.nbgrader.points for cell in cells if cell.metadata.nbgrader.grade]:
+            given[lesson.name[:2]] = points
+    assert told == given
