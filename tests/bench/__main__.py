@@ -1,12 +1,12 @@
-"""Measure everything and write docs/bench.md.    python -m tests.bench [blending] [starting] [sliders]"""
+"""Measure everything and write docs/bench.md.    python -m tests.bench [blending] [starting] [sliders] [explorers]"""
 
 import sys
 from pathlib import Path
 
-from . import blending, sliders, starting
+from . import blending, explorers, sliders, starting
 from .machine import machine
 
-PARTS = {"blending": blending, "starting": starting, "sliders": sliders}
+PARTS = {"blending": blending, "starting": starting, "sliders": sliders, "explorers": explorers}
 REPORT = Path(__file__).parents[2] / "docs" / "bench.md"
 
 

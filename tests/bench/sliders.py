@@ -85,11 +85,14 @@ HOOKS = """
 
 class Bench(lab.Notebook):
     def steps(self, letter: str, keys: list[str]) -> list[float]:
-        """ms from each key to the last picture it painted."""
+        """ms from each key on a slider to the last picture it painted."""
+        return self.keys(self.slider(letter), keys)
+
+    def keys(self, element, keys: list[str]) -> list[float]:
+        """ms from each key on an element of the page to the last picture it painted."""
         found = []
-        handle = self.slider(letter)
         for key in keys:
-            handle.focus()
+            element.focus()
             self.page.evaluate("() => Object.assign(bench, { on: true, paints: [], key: 0 })")
             self.page.keyboard.press(key)
             paints = self.page.evaluate("() => bench.settled(150, 3000)")
@@ -175,12 +178,19 @@ def _memory(explorer: Bench, many: int) -> tuple[float, float]:
 
 
 def _report(found: dict[str, list[float]], growth: tuple[float, float], many: int) -> str:
+    kernel, heap = growth
+    memory = f"\nOver {many} steps of R the kernel grew by {kernel:.1f} MB and the page's heap by {heap:.1f} MB.\n"
+    return "## Sliders in JupyterLab, key to painted picture\n\n" + table(found) + memory
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Rows of what was measured, "empty" among them, as ratios to it."""
+
     def p95(values: list[float]) -> float:
         return statistics.quantiles(values, n=20)[-1]
 
     floor = found["empty"]
     lines = [
-        "## Sliders in JupyterLab, key to painted picture\n",
         "| slider | steps painted | median, ms | ratio to the empty explorer | p95, ms | ratio |",
         "|---|---|---|---|---|---|",
     ]
@@ -188,6 +198,4 @@ def _report(found: dict[str, list[float]], growth: tuple[float, float], many: in
         median, tail = statistics.median(values), p95(values)
         ratios = median / statistics.median(floor), tail / p95(floor)
         lines.append(f"| {name} | {len(values)} | {median:.1f} | {ratios[0]:.2f} | {tail:.1f} | {ratios[1]:.2f} |")
-    kernel, heap = growth
-    lines.append(f"\nOver {many} steps of R the kernel grew by {kernel:.1f} MB and the page's heap by {heap:.1f} MB.")
     return "\n".join(lines) + "\n"

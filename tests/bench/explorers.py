@@ -1,0 +1,70 @@
+"""From a key to the painted picture in the explorers of lessons 02 to 05, against the empty explorer of `sliders`."""
+
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from ..browser import lab
+from .sliders import EMPTY, HOOKS, Bench, table
+
+BLENDER = "from blendlab.explorers import BlenderExplorer\nBlenderExplorer('voc', source='fitted', instance=16)"
+CELLS = {
+    "empty": EMPTY,
+    "blender": BLENDER,
+    "microscope": "from blendlab.explorers import Microscope\nMicroscope()",
+    "interpolate": "from blendlab.explorers import InterpolateExplorer\nInterpolateExplorer()",
+    "softmax": "from blendlab.explorers import SoftmaxExplorer\nSoftmaxExplorer()",
+    "hull": "from blendlab.explorers import HullExplorer\nHullExplorer('voc', source='fitted', instance=16)",
+    "paste": "from blendlab.explorers import PasteExplorer\nPasteExplorer()",
+}
+MAPS, PHOTO = ".bl-grid", ".bl-photo svg"
+# what is measured: the explorer, keys that come first on its maps, and the slider's letter or the element for the keys
+MOVES = {
+    "empty": ("empty", (), "K"),
+    "blender, R": ("blender", (), "R"),
+    "blender, a pixel's origin": ("blender", ("ArrowDown",), MAPS),
+    "blender, an attention cell's reach": ("blender", ("a",), MAPS),
+    "blender, a base cell's reach": ("blender", ("b",), MAPS),
+    "microscope, R": ("microscope", (), "R"),
+    "microscope, the box": ("microscope", (), PHOTO),
+    "interpolate, R": ("interpolate", (), "R"),
+    "softmax, M": ("softmax", (), "M"),
+    "hull, the pixel": ("hull", (), MAPS),
+    "paste, x": ("paste", (), "x"),
+}
+
+
+def measure(steps: int = 48) -> str:
+    keys = ["ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft"] * (steps // 8)
+    found: dict[str, list[float]] = {name: [] for name in MOVES}
+    with tempfile.TemporaryDirectory() as folder, lab.browser() as chrome:
+        root = Path(folder, "root")
+        root.mkdir()
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        for name, source in CELLS.items():
+            cells = [nbformat.v4.new_code_cell(source)]
+            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / f"{name}.ipynb")
+        with lab.jupyterlab(root, Path(folder)) as url:
+            opened = {name: _open(chrome, url, f"{name}.ipynb") for name in CELLS}
+            for _ in range(2):  # in turns, so that a slower minute of the machine falls on all
+                for name, (explorer, first, where) in MOVES.items():
+                    found[name] += _move(opened[explorer], first, where, keys)
+            problems = [problem for notebook in opened.values() for problem in notebook.problems]
+    assert not problems, problems
+    return "## Explorers of lessons 02 to 05, key to painted picture\n\n" + table(found)
+
+
+def _open(chrome, url: str, name: str) -> Bench:
+    notebook = Bench(chrome, url, name, script=HOOKS)
+    notebook.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+    notebook.page.wait_for_selector(".jp-OutputArea canvas >> visible=true", timeout=180_000)
+    return notebook
+
+
+def _move(notebook: Bench, first: tuple[str, ...], where: str, keys: list[str]) -> list[float]:
+    notebook.page.bring_to_front()
+    if first:
+        notebook.keys(notebook.page.locator(MAPS), [*first])
+    element = notebook.slider(where) if len(where) == 1 else notebook.page.locator(where).first
+    return notebook.keys(element, keys)
