@@ -11,6 +11,7 @@ from .microscope import Microscope
 from .pasting import PasteExplorer
 from .photo import PhotoExplorer
 from .softmax import SoftmaxExplorer
+from .traffic import TrafficExplorer
 
 __all__ = [
     "AttentionExplorer",
@@ -25,4 +26,5 @@ __all__ = [
     "PhotoExplorer",
     "Microscope",
     "SoftmaxExplorer",
+    "TrafficExplorer",
 ]

@@ -1,0 +1,104 @@
+"""How many bytes a blend moves, step by step, and fused: the numbers that decide how fast it can be.
+
+One letter legend: N boxes, K bases, M attention side, R output side, H x W map.
+"""
+
+import html
+
+import ipywidgets as widgets
+from ipywidgets import Layout
+
+from .base import Slider
+
+MAP = (200, 333)  # an image of 800 x 1333 at stride 4
+READ, WRITTEN = "#00224e", "#d3c164"  # a dark and a light colour of cividis
+
+
+def traffic(N: int, K: int, M: int, R: int, size: int = 4, fused: bool = False) -> dict[str, tuple[int, int]]:
+    """Bytes (read, written) in memory by each step, for numbers of `size` bytes; fused, by the one kernel.
+
+    A step reads what it is given once and writes its result once: what a cache forgets in between is not counted, so
+    this is the least. Work per byte: `operations` over the sum.
+    """
+    H, W = MAP
+    bases, attention, boxes = size * K * H * W, size * N * K * M * M, 20 * N
+    full, out = size * N * K * R * R, size * N * R * R
+    if fused:
+        return {"one kernel": (bases + attention + boxes, out)}
+    return {
+        "RoIAlign": (bases + boxes, full),
+        "interpolate": (attention, full),
+        "softmax": (full, full),
+        "product": (2 * full, full),
+        "sum": (full, out),
+    }
+
+
+def operations(N: int, K: int, R: int) -> int:
+    """Floating-point operations of a blend, fused or not: for each of N*R*R pixels and K bases two bilinear values (9
+    each), an exponential with its sum and division (5), a product and a sum (2)."""
+    return N * R * R * K * 25
+
+
+class TrafficExplorer(widgets.VBox):
+    """Sliders N, K, M, R and bars of the bytes that each step reads and writes, against the one kernel's.
+
+    `total` and `fused` are the sums in bytes; `text` says them.
+    """
+
+    def __init__(self, N: int = 100, K: int = 4, M: int = 14, R: int = 56):
+        super().__init__()
+        wide = Layout(width="auto", flex="1 1 220px")
+        self.N, self.K, self.M, self.R = (
+            Slider(value, 1, most, description=letter, layout=wide)
+            for letter, value, most in (("N", N, 1000), ("K", K, 32), ("M", M, 64), ("R", R, 224))
+        )
+        self.bars = widgets.HTML()
+        row = Layout(flex_flow="row wrap", width="100%", max_width="900px")
+        self.children = [widgets.HBox([self.N, self.K, self.M, self.R], layout=row), self.bars]
+        for slider in (self.N, self.K, self.M, self.R):
+            slider.observe(lambda change: self._update(), "value")
+        self._update()
+
+    def _update(self) -> None:
+        sizes = {letter: getattr(self, letter).value for letter in "NKMR"}
+        steps, one = traffic(**sizes), traffic(**sizes, fused=True)
+        self.total, self.fused = (sum(map(sum, moved.values())) for moved in (steps, one))
+        ratio = self.total / self.fused
+        self.text = f"Step by step {_shown(self.total)}, fused {_shown(self.fused)}: {ratio:.1f} times less."
+        self.bars.value = bars(steps | one, self.text)
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        return super()._repr_mimebundle_(**kwargs) | {"text/plain": self.text}
+
+
+def bars(moved: dict[str, tuple[int, int]], told: str) -> str:
+    """An SVG: for each step a bar of bytes read and one of bytes written, and the sentence below."""
+    longest = max(map(sum, moved.values()))
+    rows = []
+    for i, (name, (read, written)) in enumerate(moved.items()):
+        y, start = 30 * i + 30, 110
+        first, second = (520 * part / longest for part in (read, written))
+        rows.append(
+            f'<text x="{start - 8}" y="{y + 15}" text-anchor="end">{html.escape(name)}</text>'
+            f'<rect x="{start}" y="{y}" width="{first:.1f}" height="20" fill="{READ}"/>'
+            f'<rect x="{start + first:.1f}" y="{y}" width="{second:.1f}" height="20" fill="{WRITTEN}"/>'
+            f'<text x="{start + first + second + 8:.1f}" y="{y + 15}">{_shown(read + written)}</text>'
+        )
+    height = 30 * len(moved) + 40
+    legend = (
+        f'<rect x="110" y="6" width="12" height="12" fill="{READ}"/><text x="127" y="17">read</text>'
+        f'<rect x="180" y="6" width="12" height="12" fill="{WRITTEN}"/><text x="197" y="17">written</text>'
+    )
+    return (
+        f'<svg role="img" aria-label="{html.escape(told)}" viewBox="0 0 740 {height}" style="max-width:900px" '
+        f'font-family="sans-serif" font-size="13" fill="currentColor">{legend}{"".join(rows)}'
+        f'</svg><div style="line-height:1.4">{html.escape(told)}</div>'
+    )
+
+
+def _shown(count: int) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} B"
