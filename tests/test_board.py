@@ -280,3 +280,39 @@ def test_large_maps_alone_stand_side_by_side_without_a_photograph():
     ends = [tuple(snapshot.TABLE["magnitude"][code]) for code in (255, 0)]
     places = [(side, snapshot.HEAD + side), (2 * side + snapshot.GAP + side // 2, snapshot.HEAD + side // 2)]
     assert [image.getpixel(place) for place in places] == ends
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def test_what_is_drawn_calls_the_functions(picture, panels):
+    board, calls = make_board(picture, panels), []
+    board.on_new_box = lambda *box: calls.append(box)
+    board.on_stroke = lambda points, radius, erase: calls.append((points, radius, erase))
+    board._handle_custom_msg({"kind": "new_box", "box": [1, 2, 3.5, 4]}, [])
+    board._handle_custom_msg({"kind": "stroke", "points": [[1, 2], [3, 4]], "radius": 5, "erase": True, "id": 7}, [])
+    assert calls == [(1, 2, 3.5, 4), ([[1, 2], [3, 4]], 5, True)]
+    board.show_painted(np.zeros((40, 48), bool))
+    assert board.painted["last"] == 7  # so the page knows which of its strokes are in the mask
+
+
+def test_a_painted_mask_crosses_bit_by_bit():
+    board, mask = Board(), np.random.default_rng(0).random((5, 7)) < 0.5
+    board.show_painted(mask)
+    bits = "".join(f"{byte:08b}" for byte in board.painted["bits"])[:35]
+    assert (board.painted["width"], board.painted["height"]) == (7, 5)
+    assert [bit == "1" for bit in bits] == mask.ravel().tolist()
+
+
+def test_the_snapshot_has_the_painted_mask_while_a_tool_is_in_the_hand(picture):
+    board, mask = Board(), np.zeros((40, 48), bool)
+    mask[:, 24:] = True
+    board.show_picture(picture)
+    board.show_painted(mask)
+
+    def shown():
+        return np.asarray(Image.open(io.BytesIO(board.snapshot())).convert("RGB")).astype(int)
+
+    without, board.tool = shown(), "brush"
+    changed = np.abs(shown() - without).max(2) > 0
+    assert changed[:, 200:].all() and not changed[:, :180].any()

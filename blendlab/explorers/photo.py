@@ -80,6 +80,8 @@ class PhotoExplorer(HandExplorer):
             self.look_at(os.path.expanduser(path))
 
     def _uploaded(self) -> None:
+        if not self.upload.value:
+            return
         (file,) = self.upload.value
         with self._hold():
             self.upload.value = ()  # its bytes are let go; and the same file can be given again
