@@ -179,7 +179,7 @@ def _backward_operator(
     K_full, C, cells, warps = _columns(K, M, R)
     parts = -(-R // C)
     d_bases = _zeros_channels_last(bases, to_bases)
-    d_attention = bases.new_zeros((parts, N, K, M, M) if to_attention else 0, dtype=torch.float32)
+    d_attention = bases.new_zeros((parts * N, K, M, M) if to_attention else 0, dtype=torch.float32)
     if N > 0:
         with torch.cuda.device_of(bases):
             _kernels().backward[N, parts](
@@ -187,9 +187,9 @@ def _backward_operator(
                 spatial_scale, K, M, R, sampling_ratio, nearest, sigmoid, to_bases, to_attention,
                 K_full, C, cells, num_warps=warps,
             )  # fmt: skip
-    if to_attention:
-        d_attention = (d_attention[0] if parts == 1 else d_attention.sum(0)).to(attention.dtype)
-    return d_bases.to(bases.dtype), d_attention.clone() if d_attention._base is not None else d_attention
+    if to_attention and parts > 1:
+        d_attention = d_attention.view(parts, N, K, M, M).sum(0)
+    return d_bases.to(bases.dtype), d_attention.to(attention.dtype)
 
 
 @_operator.register_fake

@@ -79,7 +79,7 @@ def softmax_over_k(a, real):
     return power / tl.sum(power, 1)[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "H", "W"])  # else a W of 64 would be compiled anew
 def forward(
     bases, attention, boxes, out, B, H, W, scale,
     K: tl.constexpr, M: tl.constexpr, R: tl.constexpr, RATIO: tl.constexpr, NEAREST: tl.constexpr,
@@ -144,7 +144,7 @@ def scatter(values, x, width, columns, d_row, W, real, K: tl.constexpr, R: tl.co
         tl.atomic_add(d_row + x1[:, None] * K, values * across[:, None], mask & (across > 0)[:, None], sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "N", "H", "W"])
 def backward(
     gradient, bases, attention, boxes, d_bases, d_attention, B, N, H, W, scale,
     K: tl.constexpr, M: tl.constexpr, R: tl.constexpr, RATIO: tl.constexpr, NEAREST: tl.constexpr,
