@@ -110,6 +110,7 @@ class PhotoExplorer(HandExplorer):
     def _find(self, name: str) -> None:
         """Ask the model of this name; if it is not here, a word on that, and back to drawing."""
         from ..blendmask.found import look  # here: importing torchvision takes over a second
+        from ..blendmask.official import DEPTHS, LICENCE
 
         self.board.notes = [f"{name} looks at the photograph: on a CPU this takes some seconds ..."]
         try:
@@ -122,7 +123,8 @@ class PhotoExplorer(HandExplorer):
                 self.masks.value = HAND
             return
         self._word = ""
-        self.found = look(self.model, self._image, self._name, source=name, note="what it says about this photograph")
+        note = "what it says about this photograph" + (f". {LICENCE.rstrip('.')}" if name in DEPTHS else "")
+        self.found = look(self.model, self._image, self._name, source=name, note=note)
         self._show_found()
 
     def _show_found(self, keep: bool = False) -> None:

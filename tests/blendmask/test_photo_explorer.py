@@ -380,3 +380,4 @@ def test_the_authors_network_from_a_file_is_explored(monkeypatch, tmp_path):
     assert "K=4 bases of 26×334" in photo.text and "4·14·14 = 784 attention numbers" in photo.text
     assert "IoU with the mask as detected 1.000" in photo.text
     assert (photo.K.min, photo.K.max, photo.M.max) == (4, 4, 14)
+    assert any("non-commercial" in note for note in photo.board.notes)
