@@ -62,7 +62,7 @@ def figures():
 
 
 def test_the_limit_that_binds_is_the_slower_one():
-    from tests.bench import gpu_limits
+    from bench import gpu_limits
 
     found = figures()
     gpu_limits.add(found)
@@ -76,7 +76,7 @@ def test_the_limit_that_binds_is_the_slower_one():
 
 
 def test_the_report_says_what_was_reached_and_what_ran_out_of_memory():
-    from tests.bench import gpu_limits, gpu_report
+    from bench import gpu_limits, gpu_report
 
     found = figures()
     for row in found["rows"]:
