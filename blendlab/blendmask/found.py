@@ -14,6 +14,7 @@ from ..pictures import Picture
 from ..sources import Source
 from .model import BlendMask
 from .predict import paste, stages
+from .source import as_source
 
 LEAST = 0.25  # the lowest score that is kept: a little above the root of upstream's 0.05
 
@@ -59,21 +60,17 @@ def look(model: BlendMask, image: np.ndarray, name: str, *, source: str = "offic
         if keep
     ]
     picture = Picture(name, image, masks[kept], boxes[kept].numpy(), labels)
-    config = model.config
     return Found(
         picture,
-        Source(
+        as_source(
             source,
             note,
-            inputs.bases[..., : math.ceil(height / 4), : math.ceil(width / 4)]
-            .cpu()
-            .contiguous(),  # without the padding
+            model.config,
+            inputs.bases.cpu(),
             inputs.attention[kept].cpu(),
             boxes[kept],
-            spatial_scale=scale / 4,
-            K_range=(1 if config.nested else config.bases, config.bases),
-            M_range=(1, config.attention_side),
-            K1_normalizer="product" if config.nested else "softmax",
+            (width, height),
+            scale,
         ),
         found.scores.cpu().numpy()[kept],
         int((~kept).sum()),

@@ -16,6 +16,7 @@ from torchvision.ops import box_iou
 
 from .. import sources
 from ..pictures import Picture
+from .config import Config
 from .measure import listen
 from .model import BlendMask
 from .predict import resize
@@ -52,14 +53,32 @@ def network_source(
     if detect:
         found, attention, missed = _detected(picture, model, found, attention)
         note += f"; {len(picture) - missed} of {len(picture)} boxes are its own detections, the others the true ones"
-    config = model.config
+    scale = math.sqrt(width * height / (whole.width * whole.height))
+    return as_source(name, note, model.config, heard.bases, attention, found, (width, height), scale)
+
+
+def as_source(
+    name: str,
+    note: str,
+    config: Config,
+    bases: Tensor,
+    attention: Tensor,
+    boxes: Tensor,
+    network_size: tuple[int, int],
+    scale: float,
+) -> sources.Source:
+    """A network's numbers as a Source: bases (1,K,H,W) without the padding, and what its config says that it serves.
+
+    boxes (N,4) in image pixels; network_size: (width, height) without padding; scale: network pixels an image pixel.
+    """
+    width, height = network_size
     return sources.Source(
         name,
         note,
-        heard.bases[..., : math.ceil(height / 4), : math.ceil(width / 4)].contiguous(),  # without the padding
+        bases[..., : math.ceil(height / 4), : math.ceil(width / 4)].contiguous(),
         attention,
-        found,
-        spatial_scale=math.sqrt(width * height / (whole.width * whole.height)) / 4,
+        boxes,
+        spatial_scale=scale / 4,
         K_range=(1 if config.nested else config.bases, config.bases),
         M_range=(1, config.attention_side),
         K1_normalizer="product" if config.nested else "softmax",
