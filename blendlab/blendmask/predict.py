@@ -121,18 +121,23 @@ def to_rgb(image: np.ndarray | Image.Image) -> Image.Image:
 
 
 def resize(picture: Image.Image, short_side: int, long_side: int) -> Image.Image:
-    """The short side to `short_side` unless the long one would pass `long_side`; PIL's antialiased bilinear, on uint8.
+    """The picture at `resized_size`, by PIL's antialiased bilinear, on uint8."""
+    size = resized_size(picture.size, short_side, long_side)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+
+
+def resized_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
+    """(width, height) with the short side at `short_side`, unless the long one would pass `long_side`.
 
     detectron2's ResizeShortestEdge, which the authors' models were trained and tested with (800, at most 1333).
     """
-    width, height = picture.size
+    width, height = size
     scale = short_side / min(width, height)
     width, height = (scale * width, short_side) if height < width else (short_side, scale * height)
     if max(width, height) > long_side:  # two steps, as upstream: one rounds to another size for some images
         scale = long_side / max(width, height)
         width, height = scale * width, scale * height
-    size = (max(1, int(width + 0.5)), max(1, int(height + 0.5)))
-    return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+    return max(1, int(width + 0.5)), max(1, int(height + 0.5))
 
 
 def to_pixels(model: BlendMask, picture: Image.Image) -> Tensor:

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -19,7 +18,7 @@ from ..pictures import Picture
 from .config import Config
 from .measure import listen
 from .model import BlendMask
-from .predict import resize
+from .predict import resized_size
 
 FOUND = 0.5  # a detection is an instance's from this box IoU on
 
@@ -46,15 +45,15 @@ def network_source(
         raise ValueError(f"boxes must be None, 'detected' or an array (N,4); got {boxes!r}")
     if boxes is not None and not detect:
         picture = dataclasses.replace(picture, boxes=np.asarray(boxes, np.float32))
-    whole = Image.fromarray(picture.image)
-    width, height = resize(whole, model.config.short_side, model.config.long_side).size
+    whole = picture.size[::-1]  # (width, height), as the next
+    seen = resized_size(whole, model.config.short_side, model.config.long_side)
     heard = listen(model, picture)
     found, attention = torch.from_numpy(picture.boxes.copy()), heard.attention
     if detect:
         found, attention, missed = _detected(picture, model, found, attention)
         note += f"; {len(picture) - missed} of {len(picture)} boxes are its own detections, the others the true ones"
-    scale = math.sqrt(width * height / (whole.width * whole.height))
-    return as_source(name, note, model.config, heard.bases, attention, found, (width, height), scale)
+    scale = math.sqrt(math.prod(seen) / math.prod(whole))
+    return as_source(name, note, model.config, heard.bases, attention, found, seen, scale)
 
 
 def as_source(
