@@ -155,8 +155,8 @@ def _data(
         held_out = read_coco(*options.check, config.categories) if options.check else []
         return Folder(pictures, settings.seed, config.short_side, config.long_side), held_out
     sides = (config.short_side, config.long_side)
-    scenes = Scenes(settings.seed * 10_000_019, *sides, count=settings.count, overlap=settings.overlap)
-    return scenes, SceneList("held_out", options.pictures)
+    kind = {"count": settings.count, "overlap": settings.overlap, "mixture": settings.mixture}
+    return Scenes(settings.seed * 10_000_019, *sides, **kind), SceneList("held_out", options.pictures)
 
 
 def _join_processes() -> torch.device:

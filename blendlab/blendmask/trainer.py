@@ -36,7 +36,7 @@ class Settings:
         K out of `draw_bases`; R is always drawn out of `sides`.
     attention_rate: the attention layer's share of the rate.
     autocast: "" or "bfloat16" (for a GPU; on CPUs without AMX it is slower).
-    count, overlap: of composed scenes, see `pictures.scenes.scene_arrays`.
+    count, overlap, mixture: of composed scenes, see `pictures.scenes.scene_arrays`.
     """
 
     steps: int | None = None
@@ -59,6 +59,7 @@ class Settings:
     autocast: str = ""
     count: tuple[int, int] = (3, 7)
     overlap: float = 0.5
+    mixture: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:

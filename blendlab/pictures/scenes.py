@@ -45,6 +45,7 @@ def scene_arrays(
     count: tuple[int, int] = (3, 6),
     side: tuple[float, float] = (28, 72),
     overlap: float = 0.0,
+    mixture: float = 0.0,
     min_pixels: int = 40,
 ) -> SceneArrays:
     """A composed scene as arrays, for training: about a millisecond each on one core.
@@ -57,14 +58,17 @@ def scene_arrays(
     side: shortest and longest long side of a sprite in pixels, before it is turned and stretched.
     overlap: the share of sprites (from the second on) laid almost onto the one before, at nearly its size. Such pairs
         share much of one box, so that only the attention can tell them apart.
+    mixture: the share of scenes whose background is two crops, altered in tone and colour, that flow into one another.
+        A training split of five photographs is soon known by heart; this makes it many.
     min_pixels: an instance with fewer visible pixels is dropped from the truth (its pixels stay in the image).
 
     A later sprite covers the earlier ones. Masks are the visible parts and disjoint; a pixel belongs to a sprite that
     covers at least half of it. Boxes are the tight boxes of the visible parts. N may be less than the number laid down.
     """
-    _check(seed, split, size, count, side, overlap, min_pixels)
+    _check(seed, split, size, count, side, overlap, mixture, min_pixels)
     draw = np.random.Generator(np.random.PCG64([list(SPLITS).index(split), seed])).random
-    image = _background(draw, split, size)
+    mixed = mixture > 0 and draw() < mixture  # no number is drawn at 0: other scenes stay what they were
+    image = _mixture(draw, split, size) if mixed else _background(draw, split, size)
     owner = np.full((size, size), -1, np.int8)  # which sprite one sees at a pixel
     classes = []
     x = y = length = 0.0
@@ -104,6 +108,29 @@ def _background(draw, split: str, size: int) -> np.ndarray:
     mirrored, hue, light = draw() < 0.5, 2 * math.pi * draw(), 0.6 + 0.6 * draw()
     pixels = _recolour(pixels[:, ::-1] if mirrored else pixels, hue if split == "train" else 0.0, light)
     return np.minimum(pixels, 255).astype(np.uint8)
+
+
+def _mixture(draw, split: str, size: int) -> np.ndarray:
+    """Two altered backgrounds, joined along a random smooth border that may be sharp or a slow fade: (H,W,3) uint8."""
+    one, two = (_altered(draw, _background(draw, split, size)) for _ in range(2))
+    cells = 2 + int(draw() * 5)
+    field = np.array([[draw() for _ in range(cells)] for _ in range(cells)])
+    field = Image.fromarray((255 * field).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+    slope = 1 + int(draw() * 24)
+    share = np.clip((np.asarray(field, dtype=np.int32)[:, :, None] - 128) * slope + 128, 0, 255)  # (H,W,1)
+    return ((one * share + two * (255 - share)) // 255).astype(np.uint8)
+
+
+def _altered(draw, pixels: np.ndarray) -> np.ndarray:
+    """Tones changed as no camera would: perhaps a negative, channels in another order, another contrast and level."""
+    pixels = pixels.astype(np.int32)
+    if draw() < 0.2:
+        pixels = 255 - pixels
+    if draw() < 0.3:
+        first, way = int(3 * draw()), 1 if draw() < 0.5 else -1
+        pixels = pixels[:, :, [first, (first + way) % 3, (first - way) % 3]]
+    contrast, level = 100 + int(300 * draw()), int(80 * (2 * draw() - 1))
+    return np.clip((pixels - 128) * contrast // 256 + 128 + level, 0, 255)
 
 
 def _lay(draw, levels, x: float, y: float, length: float, number: int, image: np.ndarray, owner: np.ndarray) -> None:
@@ -152,7 +179,7 @@ def _recolour(pixels: np.ndarray, hue: float, light: float) -> np.ndarray:
     return np.maximum(np.floor(turned.reshape(shape) / 1024 + 0.5), 0)
 
 
-def _check(seed, split, size, count, side, overlap, min_pixels) -> None:
+def _check(seed, split, size, count, side, overlap, mixture, min_pixels) -> None:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
     for name, value, least in (("seed", seed, 0), ("size", size, 16), ("min_pixels", min_pixels, 0)):
@@ -164,5 +191,6 @@ def _check(seed, split, size, count, side, overlap, min_pixels) -> None:
         raise ValueError(f"count must be (fewest, most) with 1 <= fewest <= most <= 127, got {count}")
     if not (len(side) == 2 and 4 <= side[0] <= side[1] < math.inf):
         raise ValueError(f"side must be (shortest, longest) with 4 <= shortest <= longest pixels, got {side}")
-    if not 0 <= overlap <= 1:
-        raise ValueError(f"overlap must lie in 0..1, got {overlap}")
+    for name, value in (("overlap", overlap), ("mixture", mixture)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in 0..1, got {value}")
