@@ -1,6 +1,7 @@
 """The bytes of a blend: against the tensors that the steps really make, and the explorer that draws them."""
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -39,4 +40,12 @@ def test_every_corner_of_the_sliders(letter):
             520, abs=0.2
         )
         assert explorer.text in explorer.bars.value
-    assert explorer._repr_mimebundle_()["text/plain"] == explorer.text
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == explorer.text and bundle["image/svg+xml"] in explorer.bars.value
+
+
+def test_the_picture_is_an_svg_of_its_own():
+    root = ElementTree.fromstring(TrafficExplorer()._repr_mimebundle_()["image/svg+xml"])
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"read", "written", "RoIAlign", "one kernel"} <= set(words)

@@ -29,7 +29,7 @@ class Guess(widgets.VBox):
         self.choice = widgets.RadioButtons(options=self.options, value=None, layout=WIDE)
         self.verdict = widgets.HTML("", layout=WIDE)
         self.choice.observe(self._chosen, "index")
-        asked = widgets.HTML(f"<b>Predict:</b> {escape(question)}", layout=WIDE)
+        asked = widgets.HTML(f'<div style="line-height:1.4"><b>Predict:</b> {escape(question)}</div>', layout=WIDE)
         self.children = [asked, self.choice, self.verdict]
 
     @property
@@ -43,7 +43,7 @@ class Guess(widgets.VBox):
         if self.picked is None:
             self.picked = index
         verdict = "✓ It held." if index == self.answer else f"✗ It did not hold: {self.options[self.answer]}."
-        self.verdict.value = f"<b>{escape(verdict)}</b> {escape(self.why)}"
+        self.verdict.value = f'<div style="line-height:1.4"><b>{escape(verdict)}</b> {escape(self.why)}</div>'
 
     def told(self) -> str:
         """What was guessed, and whether it held, in one line of plain text. An open answer is not given away."""
@@ -97,7 +97,8 @@ class Guesses(widgets.VBox):
 
     def _sum_up(self, _=None) -> None:
         first, *rest = self._lines()
-        self._words.value = f"<b>{first}</b><br>" + "<br>".join(escape(line) for line in rest)
+        words = "<br>".join(escape(line) for line in rest)
+        self._words.value = f'<div style="line-height:1.5"><b>{first}</b><br>{words}</div>'
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         return super()._repr_mimebundle_(**kwargs) | {"text/plain": repr(self)}

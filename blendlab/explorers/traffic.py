@@ -11,7 +11,7 @@ from ipywidgets import Layout
 from .base import Slider
 
 MAP = (200, 333)  # an image of 800 x 1333 at stride 4
-READ, WRITTEN = "#00224e", "#d3c164"  # a dark and a light colour of cividis
+READ, WRITTEN = "#575d6d", "#d3c164"  # two colours of cividis that stand out from a light page and from a dark one
 
 
 def traffic(N: int, K: int, M: int, R: int, size: int = 4, fused: bool = False) -> dict[str, tuple[int, int]]:
@@ -48,9 +48,9 @@ class TrafficExplorer(widgets.VBox):
 
     def __init__(self, N: int = 100, K: int = 4, M: int = 14, R: int = 56):
         super().__init__()
-        wide = Layout(width="auto", flex="1 1 220px")
+        wide, beside = Layout(width="auto", flex="1 1 180px"), {"description_width": "20px"}
         self.N, self.K, self.M, self.R = (
-            Slider(value, 1, most, description=letter, layout=wide)
+            Slider(value, 1, most, description=letter, layout=wide, style=beside)
             for letter, value, most in (("N", N, 1000), ("K", K, 32), ("M", M, 64), ("R", R, 224))
         )
         self.bars = widgets.HTML()
@@ -66,14 +66,16 @@ class TrafficExplorer(widgets.VBox):
         self.total, self.fused = (sum(map(sum, moved.values())) for moved in (steps, one))
         ratio = self.total / self.fused
         self.text = f"Step by step {_shown(self.total)}, fused {_shown(self.fused)}: {ratio:.1f} times less."
-        self.bars.value = bars(steps | one, self.text)
+        self.picture = bars(steps | one, self.text)
+        self.bars.value = f'{self.picture}<div style="line-height:1.4">{html.escape(self.text)}</div>'
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
-        return super()._repr_mimebundle_(**kwargs) | {"text/plain": self.text}
+        """The widget; beside it the bars and their line of text, for viewers without a kernel."""
+        return super()._repr_mimebundle_(**kwargs) | {"text/plain": self.text, "image/svg+xml": self.picture}
 
 
 def bars(moved: dict[str, tuple[int, int]], told: str) -> str:
-    """An SVG: for each step a bar of bytes read and one of bytes written, and the sentence below."""
+    """An SVG: for each step a bar of bytes read and one of bytes written; `told` is its description."""
     longest = max(map(sum, moved.values()))
     rows = []
     for i, (name, (read, written)) in enumerate(moved.items()):
@@ -91,9 +93,9 @@ def bars(moved: dict[str, tuple[int, int]], told: str) -> str:
         f'<rect x="180" y="6" width="12" height="12" fill="{WRITTEN}"/><text x="197" y="17">written</text>'
     )
     return (
-        f'<svg role="img" aria-label="{html.escape(told)}" viewBox="0 0 740 {height}" style="max-width:900px" '
-        f'font-family="sans-serif" font-size="13" fill="currentColor">{legend}{"".join(rows)}'
-        f'</svg><div style="line-height:1.4">{html.escape(told)}</div>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{html.escape(told)}" '
+        f'viewBox="0 0 740 {height}" style="max-width:900px" font-family="sans-serif" font-size="13" '
+        f'fill="currentColor">{legend}{"".join(rows)}</svg>'
     )
 
 
