@@ -6,6 +6,7 @@ sliders and other cells work beside it.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import threading
 import time
@@ -127,6 +128,16 @@ class Live:
             self.stop()
         if self.problem is not None:
             raise self.problem
+
+    async def finished(self) -> None:
+        """As `wait`, to be awaited in a cell: until then the kernel hears the page, so buttons and sliders work. (Older
+        kernels than ipykernel 7.4 hear them when the cell has ended.)"""
+        try:
+            while self.running:
+                await asyncio.sleep(0.1)
+        except asyncio.CancelledError:  # a kernel's Ctrl-C in a cell that awaits
+            self.stop()
+        self.wait()
 
     def _train(self) -> None:
         try:

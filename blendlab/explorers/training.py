@@ -26,7 +26,8 @@ class TrainingExplorer(Explorer):
     live       the run; absent, `classroom(**options)` with options such as K=4, M=7, R=28, seconds=60.
 
     `start()` begins or goes on in the background and returns at once; `stop()` ends after the step in hand; `wait()`
-    returns when the run stops, and the kernel's stop button (Ctrl-C) then stops the run without loss. The controls are
+    returns when the run stops, and so does `await finished()`, during which the controls work. The kernel's stop button
+    (Ctrl-C) ends the waiting and the run, without loss. The controls are
     attributes: `go` (start, stop, go on), `moment` (which look at the run is drawn: 0 is before any step; it follows
     the newest until it is moved back) and `instance`. `trace` is what is drawn, `live` the run itself.
     """
@@ -81,6 +82,11 @@ class TrainingExplorer(Explorer):
     def wait(self) -> None:
         """Return when the run has stopped; what went wrong in it is raised here."""
         self.live.wait()
+        self._newer()
+
+    async def finished(self) -> None:
+        """As `wait`, to be awaited in a cell, which leaves the controls alive: see `Live.finished`."""
+        await self.live.finished()
         self._newer()
 
     def _newer(self) -> None:

@@ -1,5 +1,6 @@
 """A run that is watched: what it keeps, stopping and going on, and what goes wrong. Budgets are in steps: no clock."""
 
+import asyncio
 import dataclasses
 import threading
 
@@ -57,6 +58,44 @@ def test_the_clock_stands_still_while_a_run_does(monkeypatch):
     run.start()
     run.wait()
     assert len(run.losses) == 6
+
+
+def test_what_is_awaited_with_a_run_goes_on_beside_it():
+    run, heard = live(steps=100_000), asyncio.Event()
+
+    async def a_button():
+        run.stop()  # reached only if the awaited run leaves the loop to others
+        heard.set()
+
+    async def cell():
+        run.start()
+        asyncio.create_task(a_button())
+        await run.finished()
+
+    asyncio.run(cell())
+    assert heard.is_set() and not run.running and not run.over
+
+
+def test_cancelling_what_awaits_a_run_stops_it_and_nothing_is_lost():
+    run = live(steps=100_000)
+
+    async def cell():
+        run.start()
+        awaiting = asyncio.create_task(run.finished())
+        await asyncio.sleep(0)  # it has begun to wait
+        awaiting.cancel()
+        await awaiting
+
+    asyncio.run(cell())
+    assert not run.running and not run.over and run.moments[-1].step == len(run.losses)
+
+
+def test_what_goes_wrong_in_an_awaited_run_is_raised(monkeypatch):
+    run = live()
+    monkeypatch.setattr(run.trainer, "step", lambda: 1 / 0)
+    run.start()
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run.finished())
 
 
 def test_ctrl_c_while_waiting_stops_the_run_and_nothing_is_lost(monkeypatch):
