@@ -115,6 +115,27 @@ def test_overlap_makes_pairs_that_share_a_box():
     assert shared(0.0) < 0.4 < 0.5 < shared(0.7)
 
 
+def test_a_mixture_is_two_backgrounds_and_leaves_other_scenes_alone(monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr("blendlab.pictures.scenes.photograph", lambda name: (Image.new("RGB", (200, 200), "#606060"),))
+
+    def tones(seed, mixture):
+        image, masks, *_ = scene_arrays(seed, count=(1, 1), mixture=mixture)
+        return int((np.bincount(image[:, :, 0][~masks[0]]) > 500).sum())
+
+    plain, mixed = ([tones(seed, mixture) for seed in range(30)] for mixture in (0.0, 1.0))
+    assert max(plain) == 1, "one tone of light, whatever the crop"
+    assert np.mean(np.array(mixed) >= 2) > 0.5, (
+        "two tones, unless one of them fills the picture or all is one slow fade"
+    )
+
+
+def test_mixtures_are_the_same_on_every_machine():
+    """Pinned, so that a training run can be repeated elsewhere."""
+    assert digest(scene_arrays(0, mixture=1.0)) == "dce40dcb36490c29"
+
+
 def test_options_size_and_more_sprites():
     arrays = scene_arrays(0, size=160, count=(8, 12), side=(20, 40))
     assert arrays.image.shape == (160, 160, 3) and len(arrays.boxes) >= 6
@@ -184,6 +205,7 @@ BAD = [
     ({"side": (50, 20)}, ValueError, "side"),
     ({"side": (28, float("nan"))}, ValueError, "side"),
     ({"overlap": 1.5}, ValueError, "overlap.*1.5"),
+    ({"mixture": -0.1}, ValueError, "mixture.*-0.1"),
     ({"min_pixels": -4}, ValueError, "min_pixels"),
 ]
 
