@@ -22,26 +22,48 @@ def measure() -> str:
         "| N | chain | `Blender`, ours | `.logits`, ours | `Blender`, torchvision | our roi_align | torchvision's |",
         "|---|---|---|---|---|---|---|",
     ]
-    for N in (1, 8, 100, 500):
-        lines.append(_row(N))
-    return "\n".join(lines) + "\n"
+    lines += [_row(N) for N in (1, 8, 100, 500)]
+    return "\n".join(lines) + "\n\n" + _compiled(100)
 
 
-def _row(N: int) -> str:
+def chain(bases: torch.Tensor, attention: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The mask logits (N,R,R) by library calls."""
+    regions = library_roi_align(bases, boxes, R, 0.25, 1, True)
+    scores = F.interpolate(attention, size=(R, R), mode="bilinear", align_corners=False).softmax(1)
+    return (regions * scores).sum(1)
+
+
+def _inputs(N: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(N)
     bases, attention = torch.randn(1, K, H, W), torch.randn(N, K, M, M)
     centre, size = torch.rand(N, 2) * torch.tensor([4.0 * W, 4.0 * H]), 20 + 200 * torch.rand(N, 2)
-    boxes = torch.cat((torch.zeros(N, 1), centre - size / 2, centre + size / 2), 1)
+    return bases, attention, torch.cat((torch.zeros(N, 1), centre - size / 2, centre + size / 2), 1)
 
-    def chain() -> torch.Tensor:
-        regions = library_roi_align(bases, boxes, R, 0.25, 1, True)
-        scores = F.interpolate(attention, size=(R, R), mode="bilinear", align_corners=False).softmax(1)
-        return (regions * scores).sum(1)
 
+@torch.no_grad()
+def _compiled(N: int) -> str:
+    """The same chain through torch.compile, which writes C++ for a CPU, beside our blocked path."""
+    given, ours, compiled = _inputs(N), Blender(R, backend="torch"), torch.compile(chain)
+    began = time.perf_counter()
+    try:
+        compiled(*given)
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        return f"`torch.compile` could not compile the chain here: {str(error).splitlines()[0]}\n"
+    waited = time.perf_counter() - began
+    times = _take_turns(lambda: chain(*given), lambda: compiled(*given), lambda: ours.logits(*given))
+    plain, fused, blocked = (f"{_shown(t)} ({t / times[0]:.2f})" for t in times)
+    return (
+        f"Without gradient, N={N}: the chain {plain}; under `torch.compile`, after {waited:.0f} s of compiling "
+        f"for this one size, {fused}; our `.logits` {blocked}.\n"
+    )
+
+
+def _row(N: int) -> str:
+    bases, attention, boxes = _inputs(N)
     ours, theirs = Blender(R, backend="torch"), Blender(R, backend="torchvision")
-    assert torch.allclose(chain(), ours.logits(bases, attention, boxes), atol=1e-3)
+    assert torch.allclose(chain(bases, attention, boxes), ours.logits(bases, attention, boxes), atol=1e-3)
     times = _take_turns(
-        chain,
+        lambda: chain(bases, attention, boxes),
         lambda: ours(bases, attention, boxes),
         lambda: ours.logits(bases, attention, boxes),
         lambda: theirs(bases, attention, boxes),
