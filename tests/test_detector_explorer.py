@@ -42,6 +42,25 @@ def test_the_threshold_moves_the_candidates(explorer, threshold):
     assert f"{len(explorer.candidates)} candidates above {threshold:.2f}" in explorer.text
 
 
+def test_a_threshold_between_the_sliders_places_becomes_one():
+    explorer = DetectorExplorer(scene(3, "held_out"), shipped_model(), threshold=0.42)
+    assert explorer.threshold.value == 0.42 and "above 0.42" in explorer.text
+    explorer.threshold.value = 0.6
+    assert explorer.threshold.value == 0.6
+
+
+def test_a_true_object_shows_its_true_mask_and_whether_it_was_found(explorer, picture):
+    explorer.show.value = "true objects"
+    for chosen in range(len(picture)):
+        explorer.chosen.value = chosen
+        x1, y1, x2, y2 = picture.boxes[chosen].astype(int)
+        drawn = np.frombuffer(explorer.board.steps["codes"], np.uint8)[-56 * 56 :] >= 128  # codes of 0 to 1
+        assert drawn.mean() == pytest.approx(picture.masks[chosen][y1:y2, x1:x2].mean(), abs=0.05)
+        (note,) = explorer.board.notes
+        assert note.startswith(f"Chosen, true object {chosen}: {picture.labels[chosen]}, ")
+        assert ("not found" in note) == (chosen not in explorer.found)
+
+
 def test_nms_keeps_more_the_more_overlap_it_allows(explorer):
     counts = []
     for limit in (0.05, 0.5, 0.95):
@@ -70,7 +89,7 @@ def test_candidates_detections_and_true_objects_can_be_shown(explorer, picture):
     assert len(explorer.board.boxes) == 4 * len(explorer.kept)
     explorer.show.value = "true objects"
     assert explorer.board.boxes == picture.boxes.flatten().tolist()
-    assert explorer.board.notes == []
+    assert explorer.board.notes[0].startswith("Chosen, true object 0: ")
     explorer.show.value = "3 masks"
     image = np.frombuffer(explorer.board.picture["rgb"], np.uint8).reshape(128, 128, 3)
     assert np.array_equal((image != picture.image).any(2), explorer.detections.masks.any(0).numpy())
@@ -127,3 +146,5 @@ def test_an_image_that_is_padded_shows_no_padding():
     wide = int(250 * 192 / 90 + 0.5)
     assert panels(explorer)["score"]["shape"] == [3, 24, -(-wide // 8)]
     assert "of 0 objects found" in explorer.text
+    explorer.show.value = "true objects"
+    assert explorer.board.notes == ["Nothing is left to show: the picture has no true objects."]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 import numpy as np
 import torch
+import traitlets
 from ipywidgets import Layout
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from ..board import Board
 from ..pictures import Picture
 from ..pictures.picture import COLOURS
 from ..sources import shipped_model
+from ..steps import roi_align
 from ..threads import one_thread
 from .base import Explorer
 
@@ -30,6 +32,20 @@ if TYPE_CHECKING:
 R = 56
 SHOWN = ("1 candidates", "2 after NMS", "3 masks", "true objects")
 HINT = "Click in a box, or use the arrow keys, to choose it."
+
+
+class Share(widgets.SelectionSlider):
+    """A slider over 0.05, 0.10 ... 1.00 and the value it begins with. Its moves are not sent back: see base.Slider.
+
+    Not a FloatSlider: its page computes 0.6000000000000001, sends that back as if a hand had moved it, and by then code
+    may have set the next value, which this would undo.
+    """
+
+    index = traitlets.Int(help="Selected index").tag(sync=True, echo_update=False)
+
+    def __init__(self, value: float, **keywords):
+        numbers = sorted({round(0.05 * i, 2) for i in range(1, 21)} | {value})
+        super().__init__(options=[(f"{number:.2f}", number) for number in numbers], value=value, **keywords)
 
 
 class DetectorExplorer(Explorer):
@@ -81,18 +97,9 @@ class DetectorExplorer(Explorer):
     # ------------------------------------------------------------------ controls
 
     def _make_controls(self, threshold: float, nms: float) -> None:
-        def slider(value: float, description: str, tip: str) -> widgets.FloatSlider:
+        def slider(value: float, description: str, tip: str) -> Share:
             style, wide = {"description_width": "90px"}, Layout(width="auto", flex="1 1 260px")
-            return widgets.FloatSlider(
-                value=value,
-                min=0.05,
-                max=1.0,
-                step=0.05,
-                description=description,
-                tooltip=tip,
-                style=style,
-                layout=wide,
-            )
+            return Share(value, description=description, tooltip=tip, style=style, layout=wide)
 
         self.threshold = slider(threshold, "threshold", "scores at or below it are not candidates")
         self.nms = slider(nms, "NMS at IoU", "of two boxes of one class that overlap by more, the weaker goes")
@@ -138,7 +145,10 @@ class DetectorExplorer(Explorer):
             self.chosen.disabled = not len(self._drawn)
         chosen = self.chosen.value if len(self._drawn) else -1
         probabilities = torch.zeros(1, R, R)
-        if chosen >= 0 and trace_of is not None:
+        if chosen >= 0 and trace_of is None:
+            truth = torch.from_numpy(self.picture.masks[[chosen]])[None].float()  # (1,1,H,W)
+            probabilities = roi_align(truth, self._drawn[[chosen]], R, spatial_scale=1.0)[0]  # (1,R,R)
+        elif chosen >= 0:
             one = finish(
                 self.model, seen.output, trace_of[chosen : chosen + 1], size, seen.picture.size, config.bases,
                 config.attention_side, R,
@@ -176,9 +186,11 @@ class DetectorExplorer(Explorer):
         ]
 
     def _mask(self, probabilities: Tensor) -> views.Panel:
+        true = self.show.value == SHOWN[3]
+        equation, told = ("of the truth", "true mask") if true else ("p = σ(m)", "mask probabilities")
         return views.Panel(
             "probabilities" if self.show.value != SHOWN[2] else "mask", probabilities, "magnitude", 0.0, 1.0, "mask",
-            "p = σ(m)", f"mask probabilities of the chosen box, {R} × {R}", large=True,
+            equation, f"{told} of the chosen box, {R} × {R}", large=True,
         )  # fmt: skip
 
     def _tinted(self) -> Picture:
@@ -214,8 +226,12 @@ class DetectorExplorer(Explorer):
         )
 
     def _notes(self, shown: Proposals | None, chosen: int) -> list[str]:
-        if shown is None or chosen < 0:
-            return [] if len(self._drawn) else ["Nothing is left to show: no score is above the threshold."]
+        if chosen < 0:
+            why = "the picture has no true objects" if shown is None else "no score is above the threshold"
+            return [f"Nothing is left to show: {why}."]
+        if shown is None:
+            fate = "found by a detection" if chosen in self.found else "not found by any detection"
+            return [f"Chosen, true object {chosen}: {self.picture.labels[chosen]}, {fate}."]
         x, y = self._stages.output.dense.points[shown.location[chosen]].tolist()
         name = self.model.config.categories[int(shown.labels[chosen])]
         box = ", ".join(f"{side:.0f}" for side in self._drawn[chosen].tolist())

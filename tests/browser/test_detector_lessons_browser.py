@@ -16,6 +16,8 @@ location
 """.strip(),
     "attention = AttentionExplorer(dress, instance=3)\nattention",
     "detector = DetectorExplorer(dress, threshold=0.3)\ndetector",
+    "for value in (0.2, 0.4, 0.6, 0.3):\n    detector.threshold.value = value\nprint('set in a row')",
+    "print('still', detector.threshold.value)",
 )
 CELL, WHOSE, STAGES = 0, 1, 2
 
@@ -134,6 +136,18 @@ def test_the_panels_lie_in_their_frames_when_the_picture_is_coloured(notebook):
     assert board(notebook, WHOSE).locator(".bl-mask").is_hidden()
     notebook.dropdown("colour by").select_option("photograph")
     notebook.page.wait_for_function("() => !document.querySelectorAll('.bl-mask')[1].hidden", timeout=20_000)
+
+
+def test_values_set_in_code_are_not_undone_by_the_page(notebook):
+    """A page that rounds otherwise than Python once sent 0.6 back, after the 0.3 that came next."""
+    for index, said in ((STAGES + 1, "set in a row"), (STAGES + 2, "still 0.3")):
+        notebook.page.evaluate(
+            "index => { jupyterapp.shell.currentWidget.content.activeCellIndex = index;"
+            " return jupyterapp.commands.execute('notebook:run-cell') }",
+            index,
+        )
+        notebook.page.locator(".jp-OutputArea-output", has_text=said).wait_for(timeout=60_000)
+        notebook.wait_for_text("above 0.30", STAGES)
 
 
 def test_the_threshold_by_keys_and_the_stages_by_name(notebook):
