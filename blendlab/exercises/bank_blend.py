@@ -15,12 +15,13 @@ from .exercise import Mistake
 # ---- interpolate: (attention, output_size, mode, align_corners)
 
 
-def _positioned(position: Callable[[Tensor, int, int], Tensor]) -> Callable[..., Tensor]:
-    """Bilinear reading at other positions: `position` takes i (R,), M and R."""
+def _positioned(position: Callable[[Tensor, int, int], Tensor], held: bool = True) -> Callable[..., Tensor]:
+    """Bilinear reading at other positions: `position` takes i (R,), M and R; `held` at the outermost cells or not."""
 
     def interpolate(attention, output_size, *_):
         M = attention.shape[-1]
-        at = position(torch.arange(output_size, dtype=attention.dtype), M, output_size).clamp(0, M - 1)
+        at = position(torch.arange(output_size, dtype=attention.dtype), M, output_size)
+        at = at.clamp(0, M - 1) if held else at
         U = (1 - (at[:, None] - torch.arange(M)).abs()).clamp(min=0).to(attention)  # (R,M)
         return U @ attention @ U.T
 
@@ -59,6 +60,21 @@ INTERPOLATE = (
         "half cell missing in the enlargement",
         _positioned(lambda i, M, R: i * (M / R)),
         "It looks as if the half cell is missing in the interpolation: output i reads at (i + 0.5) M / R - 0.5.",
+    ),
+    Mistake(
+        "half cell not subtracted",
+        _positioned(lambda i, M, R: (i + 0.5) * (M / R)),
+        "It looks as if only the output's half cell is there: subtract the attention's, (i + 0.5) M / R - 0.5.",
+    ),
+    Mistake(
+        "half cell not added",
+        _positioned(lambda i, M, R: i * (M / R) - 0.5),
+        "It looks as if only the attention's half cell is there: add the output's, (i + 0.5) M / R - 0.5.",
+    ),
+    Mistake(
+        "fades at the border",
+        _positioned(lambda i, M, R: (i + 0.5) * (M / R) - 0.5, held=False),
+        "It looks as if the outermost outputs fade: hold the position between 0 and M - 1, so that weights sum to 1.",
     ),
     Mistake(
         "bicubic",
@@ -137,6 +153,11 @@ SOFTMAX = (
         "tanh for softmax", lambda a: a.tanh(), "It looks like tanh, as in YOLACT: BlendMask takes softmax over K."
     ),
     Mistake(
+        "sigmoids divided by their sum",
+        lambda a: a.sigmoid() / a.sigmoid().sum(1, keepdim=True),
+        "It looks like sigmoids divided by their sum: softmax divides exponentials by theirs.",
+    ),
+    Mistake(
         "temperature 2",
         lambda a: (a / 2).softmax(1),
         "It looks as if the attention is halved before softmax (a temperature of 2): take it as it is.",
@@ -191,6 +212,16 @@ BLEND = (
         "largest product",
         lambda r, s: (r * s).amax(1),
         "It looks as if the largest product wins: the blender sums all K.",
+    ),
+    Mistake(
+        "last basis left out",
+        lambda r, s: (r * s)[:, :-1].sum(1),
+        "It looks as if the last basis is left out: the sum runs over all K.",
+    ),
+    Mistake(
+        "matrix product",
+        lambda r, s: (r @ s).sum(1),
+        "It looks like a matrix product (@) of each basis and its weights: multiply element by element (*).",
     ),
     Mistake(
         "bases not weighted",

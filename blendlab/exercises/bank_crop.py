@@ -37,8 +37,9 @@ def _changed(change: Callable[[float, int, bool], tuple[float, int, bool]]) -> C
     return crop
 
 
-def _sampled(mode: str = "bilinear", padding: str = "zeros") -> Callable[..., Tensor]:
-    """RoIAlign by grid_sample's own rule at the map's edge, or with another interpolation."""
+def _sampled(mode: str = "bilinear", padding: str = "zeros", strict: bool = False) -> Callable[..., Tensor]:
+    """RoIAlign by grid_sample's own rule at the map's edge, or with another interpolation; `strict` makes 0 of every
+    sample that is not among the cells' centres."""
 
     def crop(features, boxes, output_size, spatial_scale=0.25, sampling_ratio=1, aligned=True):
         (H, W), R, out = features.shape[2:], output_size, []
@@ -50,6 +51,8 @@ def _sampled(mode: str = "bilinear", padding: str = "zeros") -> Callable[..., Te
             y = y1 + (torch.arange(R * ry) + 0.5) * (y2 - y1) / (R * ry)
             grid = torch.stack(torch.meshgrid((2 * x + 1) / W - 1, (2 * y + 1) / H - 1, indexing="xy"), -1)
             crop = F.grid_sample(features[[int(image)]], grid[None], mode, padding, align_corners=False)
+            if strict:
+                crop = crop * ((y >= 0) & (y <= H - 1))[:, None] * ((x >= 0) & (x <= W - 1))
             out.append(F.avg_pool2d(crop, (ry, rx))[0])
         return torch.stack(out) if out else features.new_zeros(0, features.shape[1], R, R)
 
@@ -58,6 +61,13 @@ def _sampled(mode: str = "bilinear", padding: str = "zeros") -> Callable[..., Te
 
 def _first_image(features, boxes, *settings):
     return steps.roi_align(features, torch.cat((boxes[:, :1] * 0, boxes[:, 1:]), 1), *settings)
+
+
+def _clipped(features, boxes, output_size, spatial_scale=0.25, *settings):
+    H, W = (side / spatial_scale for side in features.shape[2:])
+    corners = torch.minimum(boxes[:, 1:].clamp(min=0), boxes.new_tensor((W, H, W, H)))
+    clipped = torch.cat((boxes[:, :1], corners), 1)
+    return steps.roi_align(features, clipped, output_size, spatial_scale, *settings)
 
 
 def _strongest_sample(features, boxes, output_size, spatial_scale=0.25, sampling_ratio=1, aligned=True):
@@ -99,6 +109,32 @@ ROI_ALIGN = (
         "It looks as if 0.5 is subtracted before scaling: half a pixel of the image, where it is half one of the map.",
     ),
     Mistake(
+        "half pixel twice",
+        _moved(lambda c, R, scale: c - 0.5 / scale),
+        f"{HALF} to the left and up: it looks as if 0.5 is subtracted twice, where once is right.",
+    ),
+    Mistake(
+        "side one map pixel longer",
+        _moved(lambda c, R, scale: c + c.new_tensor((0, 0, 1, 1)) / scale),
+        "It looks as if a side is x2 - x1 + 1 map pixels: corners are points and not pixels, so it is x2 - x1.",
+    ),
+    Mistake(
+        "side one image pixel longer",
+        _moved(lambda c, R, scale: c + c.new_tensor((0, 0, 1, 1))),
+        "It looks as if a side is x2 - x1 + 1 image pixels: corners are points and not pixels, so it is x2 - x1.",
+    ),
+    Mistake(
+        "box cut to whole image pixels",
+        _moved(lambda c, R, scale: c.trunc()),
+        "It looks as if the box loses its fractions (int, long): RoIAlign never rounds a coordinate.",
+    ),
+    Mistake(
+        "box clipped first",
+        _clipped,
+        "It looks as if the box is clipped to the image before it is cropped: the bins keep their places, and samples "
+        "outside the map have a rule of their own.",
+    ),
+    Mistake(
         "x and y swapped in the box",
         _moved(lambda c, R, scale: c[:, [1, 0, 3, 2]]),
         "It looks as if x and y are swapped in the box: boxes are x1, y1, x2, y2, and x counts columns.",
@@ -122,6 +158,12 @@ ROI_ALIGN = (
         "zero padding",
         _sampled("bilinear", "zeros"),
         "It looks as if the map is padded with zeros: up to one cell outside, a sample keeps the edge's value in full.",
+    ),
+    Mistake(
+        "zero beyond the outermost centres",
+        _sampled("bilinear", "border", strict=True),
+        "It looks as if a sample is 0 as soon as it leaves the centres of the outermost cells: up to one cell outside "
+        "the map it keeps the edge's value.",
     ),
     Mistake(
         "border padding",

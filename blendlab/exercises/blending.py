@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from .. import steps
 from .bank_blend import BLEND, INTERPOLATE, INTERPOLATE_OPTIONS, SOFTMAX
 from .bank_crop import ROI_ALIGN
-from .cropping import ACROSS, EDGE, INSIDE, OUTSIDE, draw_boxes, normal
+from .cropping import ACROSS, EDGE, INSIDE, OUTSIDE, SMALL, draw_boxes, normal
 from .exercise import Case, Exercise, Mistake
 
 STEPS = ("roi_align", "interpolate", "softmax", "blend")
@@ -78,10 +78,10 @@ def softmax_cases(generator: Generator) -> list[Case]:
     return [
         case(1, 4, 5),
         case(3, 4, 5, traits=("there are several boxes",)),
-        case(2, 5, 5, traits=("K is R",)),
-        case(3, 3, 2, traits=("K is N",)),
         case(2, 2, 7, traits=("K is not 4",)),
         case(2, 8, 3, traits=("K is not 4",)),
+        case(2, 5, 5, traits=("K is R", "K is not 4")),
+        case(3, 3, 2, traits=("K is N", "K is not 4")),
         case(2, 1, 4, traits=("K is 1",)),
         case(2, 3, 1, traits=("R is 1",)),
         case(2, 3, 4, 60.0, 400.0, traits=("attention is large",)),
@@ -97,10 +97,10 @@ def blend_cases(generator: Generator) -> list[Case]:
     return [
         case(1, 4, 5),
         case(3, 4, 5, ("there are several boxes",)),
-        case(2, 5, 5, ("K is R",)),
-        case(3, 3, 2, ("K is N",)),
-        case(4, 2, 4, ("N is R",)),
         case(2, 8, 3, ("K is not 4",)),
+        case(2, 5, 5, ("K is R", "K is not 4")),
+        case(3, 3, 2, ("K is N", "K is not 4")),
+        case(4, 2, 4, ("N is R", "K is not 4")),
         case(2, 1, 4, ("K is 1",)),
         case(2, 3, 1, ("R is 1",)),
         Case((normal(generator, 2, 3, 4, 4), normal(generator, 2, 3, 4, 4)), ("scores do not sum to 1",)),
@@ -114,12 +114,16 @@ def blender_cases(generator: Generator) -> list[Case]:
         boxes = draw_boxes(generator, where, N, bases, R)
         return Case((bases, normal(generator, N, K, M, M), boxes, R), traits)
 
+    small = case(INSIDE, 2, 1, 4, 8, 8, 3, 6, (SMALL,))
+    small.args[2][:, 3:] = small.args[2][:, 1:3] + torch.tensor((1.5, 2.25))
     return [
         case(INSIDE, 1, 1, 4, 8, 8, 3, 6),
         case(INSIDE, 3, 1, 4, 8, 8, 3, 6, ("there are several boxes",)),
         case(INSIDE, 2, 1, 4, 6, 9, 3, 6, ("the map is not square",)),
         case(INSIDE, 4, 3, 4, 7, 8, 3, 6, ("there are several images",)),
+        small,
         case(ACROSS, 3, 1, 4, 8, 8, 3, 6, (ACROSS,)),
+        case(ACROSS, 2, 1, 4, 5, 9, 3, 6, (ACROSS, "the map is not square")),
         case(OUTSIDE, 2, 1, 4, 8, 8, 3, 6, (OUTSIDE,)),
         case(INSIDE, 2, 1, 3, 8, 8, 3, 6, ("K is not 4",)),
         case(INSIDE, 2, 1, 1, 8, 8, 3, 6, ("K is 1",)),
@@ -136,6 +140,7 @@ def blender_cases(generator: Generator) -> list[Case]:
 HINTS = {
     ACROSS: EDGE,
     OUTSIDE: EDGE,
+    SMALL: "A box keeps its size, however small.",
     "the map is not square": "Are H and W, or y and x, confused?",
     "there are several boxes": "Do the boxes share something that each should have for itself?",
     "there are several images": "The first of a box's five numbers names its image.",
@@ -198,6 +203,11 @@ def _align_attention(bases: Tensor, attention: Tensor, boxes: Tensor, output_siz
     return _composed(bases, attention, boxes, output_size, interpolate=lambda *_: cut)
 
 
+def _blended_small(bases: Tensor, attention: Tensor, boxes: Tensor, output_size: int) -> Tensor:
+    masks = _composed(bases, attention, boxes, attention.shape[-1])
+    return steps.interpolate(masks[:, None], output_size)[:, 0]
+
+
 # of these the whole blender's numbers are those of another mistake: its attention's, or a second softmax's
 SAME_AS_ANOTHER = ("softmax once more", "weights in reverse order", "weights transposed")
 
@@ -211,6 +221,12 @@ WRONG_BLENDERS = (
         "RoIAlign on the attention",
         _align_attention,
         "It looks as if the attention is cropped by the box: it belongs to the box already, and is only enlarged.",
+    ),
+    Mistake(
+        "blended at M x M",
+        _blended_small,
+        "It looks as if the blend is made at M x M and enlarged afterwards: crop the bases to R x R, enlarge the "
+        "attention to R x R, and blend there.",
     ),
     *(
         Mistake(mistake.name, _with(**{step: mistake.function}), mistake.diagnosis)

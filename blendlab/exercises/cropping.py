@@ -13,6 +13,7 @@ from .bank_crop import ROI_ALIGN, ROI_ALIGN_OPTIONS, SCALE_FIXED
 from .exercise import Case, Exercise, Mistake
 
 INSIDE, ACROSS, OUTSIDE = "boxes lie on the map", "boxes leave the map", "boxes lie off the map"
+SMALL, EMPTY = "a box is smaller than a cell", "a box is empty"
 EDGE = "Up to one cell outside the map a sample takes the edge's value, farther out it is 0."
 
 
@@ -92,10 +93,12 @@ def bilinear_cases(generator: Generator) -> list[Case]:
     last = [Case((features, 4.0, 6.0), ("the point is the last cell's centre",))]
     edge = [(-0.4, x), (y, -0.7), (4.6, x), (y, 6.3), (-0.3, 6.8)]
     off = [(-1.2, x), (y, -3.5), (5.3, x), (y, 7.2), (40.0, -40.0)]
+    limit = [Case((features, *p), ("the point lies just one cell outside",)) for p in ((-1.0, x), (y, 7.0))]
     near = [Case((features, *p), ("the point lies up to a cell outside the map",)) for p in edge]
     far = [Case((features, *p), ("the point lies more than a cell outside the map",)) for p in off]
-    single = [Case((normal(generator, 1, 1, 1), 0.0, 0.0), ("the map is one cell",))]
-    return [*between, *cells, *last, *near, *far, *single]
+    few = [Case((normal(generator, 2, 4, 3), -2.0, 1.0), (*far[0].traits, "K is not 3"))]
+    single = [Case((normal(generator, 1, 1, 1), 0.0, 0.0), ("the map is one cell", "K is not 3"))]
+    return [*between, *cells, *last, *near, *far, *limit, *few, *single]
 
 
 def one_box_cases(generator: Generator) -> list[Case]:
@@ -104,10 +107,18 @@ def one_box_cases(generator: Generator) -> list[Case]:
         box = draw_boxes(generator, where, 1, features[None], R, *scale)[0, 1:]
         return Case((features, box, R, *scale), traits)
 
+    def resized(width: float, height: float, trait: str) -> Case:
+        made = case(INSIDE, 2, 8, 8, 3, traits=(trait,))
+        made.args[1][2:] = made.args[1][:2] + torch.tensor((width, height))
+        return made
+
     return [
         case(INSIDE, 2, 8, 8, 4),
         case(INSIDE, 3, 6, 9, 5, traits=("the map is not square",)),
+        resized(1.5, 2.25, SMALL),
+        resized(9.5, 0, EMPTY),
         case(ACROSS, 2, 8, 8, 6, traits=(ACROSS,)),
+        case(ACROSS, 2, 5, 9, 6, traits=(ACROSS, "the map is not square")),
         case(OUTSIDE, 2, 8, 8, 3, traits=(OUTSIDE,)),
         case(INSIDE, 1, 8, 8, 4, traits=("K is 1",)),
         case(INSIDE, 2, 8, 8, 1, traits=("R is 1",)),
@@ -124,16 +135,20 @@ def roi_align_cases(generator: Generator) -> list[Case]:
         return Case((features, draw_boxes(generator, where, N, features, R, *settings), R, *settings), traits)
 
     square = (1, 2, 8, 8)  # B, K, H, W
-    small = case(INSIDE, 2, *square, 4, 0.25, 1, False, traits=("aligned is False", "a box is smaller than a cell"))
-    small.args[1][:, 3:] = small.args[1][:, 1:3] + torch.tensor((1.5, 2.25))
-    flat = case(INSIDE, 2, *square, 3, traits=("a box is empty",))
+    least = case(INSIDE, 2, *square, 4, 0.25, 1, False, traits=("aligned is False", SMALL))
+    small = case(INSIDE, 2, *square, 4, traits=(SMALL,))
+    for made in (small, least):
+        made.args[1][:, 3:] = made.args[1][:, 1:3] + torch.tensor((1.5, 2.25))
+    flat = case(INSIDE, 2, *square, 3, traits=(EMPTY,))
     flat.args[1][:, 3] = flat.args[1][:, 1]
     return [
         case(INSIDE, 1, *square, 4),
         case(INSIDE, 3, *square, 5, traits=("there are several boxes",)),
         case(INSIDE, 2, 1, 3, 6, 9, 5, traits=("the map is not square",)),
         case(INSIDE, 4, 3, 2, 8, 7, 3, traits=("there are several images",)),
+        small,
         case(ACROSS, 3, *square, 6, traits=(ACROSS,)),
+        case(ACROSS, 2, 1, 2, 5, 9, 6, traits=(ACROSS, "the map is not square")),
         case(OUTSIDE, 2, *square, 3, traits=(OUTSIDE,)),
         case(INSIDE, 1, 1, 1, 8, 8, 4, traits=("K is 1",)),
         case(INSIDE, 2, *square, 1, traits=("R is 1",)),
@@ -144,7 +159,7 @@ def roi_align_cases(generator: Generator) -> list[Case]:
         case(ACROSS, 2, *square, 2, 0.25, 3, traits=("sampling_ratio is not 1", ACROSS)),
         case(INSIDE, 3, 2, 2, 9, 12, 2, 0.25, 0, traits=("sampling_ratio is not 1", "sampling_ratio is 0")),
         case(INSIDE, 2, *square, 4, 0.25, 1, False, traits=("aligned is False",)),
-        small,
+        least,
         Case((normal(generator, 1, 2, 8, 8), torch.zeros(0, 5), 4), ("there are no boxes",)),
     ]
 
@@ -162,8 +177,8 @@ ROI_HINTS = {
     "sampling_ratio is not 1": "Average ratio x ratio samples in each bin, at (i + 0.5) / ratio of its side.",
     "sampling_ratio is 0": "It means ceil(box side in map pixels / output_size), for each box and axis.",
     "aligned is False": "No half pixel is subtracted, and a side is at least one map pixel.",
-    "a box is smaller than a cell": "With aligned=False a side is at least one map pixel.",
-    "a box is empty": "With one sample a bin, all of them fall on one point or line.",
+    SMALL: "With aligned=True a box keeps its size, with aligned=False a side is at least one map pixel.",
+    EMPTY: "With one sample a bin, all of them fall on one point or line.",
 }
 
 
@@ -237,6 +252,10 @@ BILINEAR_SAMPLE = Exercise(
     {
         "the point lies up to a cell outside the map": EDGE,
         "the point lies more than a cell outside the map": EDGE,
+        "the point lies just one cell outside": "Exactly one cell outside still has the edge's value.",
+        "the point is a cell's centre": "The sample is that cell's value: do the four weights still sum to 1?",
+        "y is whole": "The upper two cells weigh 1: do the four weights still sum to 1?",
+        "K is not 3": "Take K from the map's shape.",
         "the point is the last cell's centre": "There is no cell to its right or below: keep the indices on the map.",
         "the map is one cell": "There is no cell to its right or below: keep the indices on the map.",
     },

@@ -158,7 +158,10 @@ def _note(exercise: Exercise, lengths: list[int], given: list, heard: set[str]) 
 def same(before: object, after: object) -> bool:
     """Whether an argument is untouched."""
     if isinstance(before, Tensor):
-        return before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)
+        kept = isinstance(after, Tensor) and before.dtype == after.dtype and before.device == after.device
+        return kept and torch.equal(before, after)
+    if type(before) is not type(after):
+        return False
     if is_dataclass(before):
         return same([*vars(before).values()], [*vars(after).values()])
     if isinstance(before, list | tuple):

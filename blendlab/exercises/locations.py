@@ -191,6 +191,11 @@ DECODE_MISTAKES = (
         "It looks as if the four are read as left, right, top, bottom: they are left, top, right, bottom.",
     ),
     Mistake(
+        "nothing subtracted",
+        lambda d, y, x, s: _located(y, x, s) + d.relu() * s,
+        "It looks as if all four distances are added: left and top are subtracted.",
+    ),
+    Mistake(
         "sides exchanged",
         lambda d, y, x, s: decode_box(d[[2, 3, 0, 1]], y, x, s),
         "It looks as if left and right, top and bottom are exchanged: left and top are subtracted.",

@@ -72,6 +72,12 @@ LOSS_MISTAKES = (
         "It looks as if the weighted sum is divided by the number of locations: divide by the sum of centerness.",
     ),
     Mistake(
+        "divisor at least 1",
+        _loss(lambda each, w: (each * w).sum() / w.sum().clamp(min=1)),
+        "It looks as if the divisor is kept at 1 or more: where centerness sums to less, the loss comes out too small. "
+        "Keep the divisor just above 0.",
+    ),
+    Mistake(
         "not divided",
         _loss(lambda each, w: (each * w).sum()),
         "It looks as if the weighted sum is not divided: divide by the sum of centerness.",
@@ -87,6 +93,11 @@ LOSS_MISTAKES = (
         "It looks as if the loss is summed over the R x R pixels: take their mean.",
     ),
     Mistake(
+        "divided by R alone",
+        lambda x, t, w: mask_loss(x, t, w) * x.shape[1],
+        "It looks as if the mean is taken along one side alone: divide by all R x R pixels.",
+    ),
+    Mistake(
         "one location a loss",
         _loss(lambda each, w: each * w / w.sum().clamp(min=1e-6)),
         "It gives one number for each location: sum them to a scalar.",
@@ -97,6 +108,11 @@ LOSS_MISTAKES = (
         "sigmoid twice",
         lambda x, t, w: mask_loss(x.sigmoid(), t, w),
         "It looks as if a sigmoid is taken twice: binary_cross_entropy_with_logits takes logits.",
+    ),
+    Mistake(
+        "logits and targets exchanged",
+        lambda x, t, w: mask_loss(t, x, w),
+        "It looks as if logits and targets are exchanged: binary_cross_entropy_with_logits takes the logits first.",
     ),
     Mistake(
         "targets rounded",
@@ -134,7 +150,7 @@ MASK_LOSS = Exercise(
     {
         "there are no locations": "The loss is then 0, with a gradient of 0: keep the divisor from being 0.",
         "a centerness is 0": "It weighs nothing; nothing is divided by it.",
-        "logits are large": UNSTABLE,
+        "logits are large": "Is something rounded or cut off there? binary_cross_entropy_with_logits stays exact.",
         "R is 1": "Does a squeeze drop the axes?",
         "there is one location": "Does a squeeze drop the axis?",
         "P is R": "Are the axes confused? One weight belongs to one whole R x R mask: (P,) does not broadcast to that.",

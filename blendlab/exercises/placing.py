@@ -62,6 +62,17 @@ def _moved(move) -> object:
     return lambda p, boxes, size: paste_step(p, move(boxes, size), size)
 
 
+def _resized(p: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The mask enlarged to a rounded box, and copied."""
+    (H, W), out = size, p.new_zeros(len(p), *size)
+    for n, (x1, y1, x2, y2) in enumerate(boxes.round().int().tolist()):
+        whole = F.interpolate(p[None, [n]], (max(y2 - y1, 1), max(x2 - x1, 1)), mode="bilinear")[0, 0]
+        inside = whole[max(-y1, 0) : max(H - y1, 0), max(-x1, 0) : max(W - x1, 0)]
+        top, left = max(y1, 0), max(x1, 0)
+        out[n, top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return out
+
+
 def _whole_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat((boxes[:, :2].floor(), boxes[:, 2:].ceil()), 1)
 
@@ -107,6 +118,22 @@ PASTE_MISTAKES = (
         "box rounded to the nearest",
         _moved(lambda boxes, size: boxes.round()),
         "It looks as if the box is rounded to whole pixels: keep its fractions, and ask each pixel's centre.",
+    ),
+    Mistake(
+        "resized and copied",
+        _resized,
+        "It looks as if the mask is resized to whole pixels and copied into a rounded box: ask for each pixel's centre "
+        "where in the box it lies, and sample the mask there.",
+    ),
+    Mistake(
+        "side one pixel longer",
+        _moved(lambda boxes, size: boxes + boxes.new_tensor((0, 0, 1, 1))),
+        "It looks as if a side is x2 - x1 + 1: corners are points and not pixels, so it is x2 - x1.",
+    ),
+    Mistake(
+        "box read as x, y, width, height",
+        _moved(lambda boxes, size: torch.cat((boxes[:, :2], boxes[:, :2] + boxes[:, 2:].clamp(min=0)), 1)),
+        "It looks as if the box is read as x, y, width, height: it is x1, y1, x2, y2.",
     ),
     Mistake(
         "half pixel missing",
