@@ -40,7 +40,8 @@ BORROWED_STEP = """
 def my_interpolate(attention, output_size, mode="bilinear", align_corners=False):
     return blendlab.interpolate(attention, output_size, mode, align_corners)
 """
-SUBMISSIONS = {  # the two solutions, the points of both, and what the grader is told
+SUBMISSIONS = {  # the two solutions, or none; the points of both, and what the grader is told
+    "unsolved": (None, None, (0, 0), "It is not written yet"),
     "right": (RIGHT_MATRIX, RIGHT_STEP, (2, 3), ""),
     "wrong": (WRONG_MATRIX, WRONG_STEP, (0, 0), "align_corners=True"),
     "partly-right": (RIGHT_MATRIX, WRONG_STEP, (2, 0), "align_corners=True"),
@@ -120,11 +121,35 @@ def test_graded_cells_assert_the_verdict_and_vary_their_inputs(lesson):
             assert "seed=" in hidden, f"{name} has no hidden test on other inputs"
 
 
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_an_unsolved_lesson_runs_on(lesson):
+    """Run All stops at the first error, but for cells with this tag: graded ones, and those that use an answer."""
+    notebook = nbformat.read(lesson, 4)
+    answers = {
+        node.name
+        for cell in graded(notebook).values()
+        if cell.metadata.nbgrader.solution
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for cell in notebook.cells:
+        assert all(output.output_type != "error" for output in cell.get("outputs", []))  # the tag hides none here
+        if cell.cell_type != "code" or cell.metadata.get("nbgrader", {}).get("solution"):
+            continue
+        tree = ast.parse(cell.source)
+        called = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        if cell.metadata.get("nbgrader", {}).get("grade") or called & answers:
+            assert "raises-exception" in cell.metadata.get("tags", []), cell.source
+
+
 def test_every_submission_gets_the_score_it_deserves(course):
     for student, (matrix, step, _, _) in SUBMISSIONS.items():
         notebook = nbformat.read(course / "release" / "exercises" / "exercises.ipynb", 4)
         for name, text in (("tent_matrix", matrix), ("my_interpolate", step)):
-            graded(notebook)[name].source = text.strip()
+            if text is not None:
+                graded(notebook)[name].source = text.strip()
         folder = course / "submitted" / student / "exercises"
         folder.mkdir(parents=True)
         nbformat.write(notebook, folder / "exercises.ipynb")
