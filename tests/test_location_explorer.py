@@ -120,6 +120,13 @@ def test_neighbours_are_compared_and_the_same_cell_is_not(explorer):
     assert not any("Against" in note for note in explorer.board.notes)
 
 
+def test_a_mask_that_meets_no_object_is_not_likened_to_one(picture, model):
+    speck = np.zeros_like(picture.masks[:1])
+    speck[0, -1, 0] = True  # in a corner
+    explorer = LocationExplorer(Picture.from_masks(picture.image, speck), model)
+    assert "; its mask meets no object." in explorer.text and "IoU" not in explorer.text
+
+
 def test_the_level_panel_marks_the_chosen_cell(explorer):
     import json
 

@@ -62,13 +62,18 @@ class AttentionExplorer(Explorer):
             return widgets.Dropdown(options=options, description=description, style=style, layout=narrow)
 
         low, high = self.source.K_range
-        self.K = Slider(min(max(K, low), high), low, high, description="K", layout=Layout(width="260px"))
+        self.K = Slider(
+            min(max(K, low), high), low, high, description="K", tooltip="how many bases", layout=Layout(width="260px")
+        )
         self.instance = choice("box of", named)
         self.instance.value = instance
         self.whose = choice("attention of", [("its own", "own"), *named, ("mean of all", "mean")])
         self.colour = choice("colour by", COLOURINGS)
         self.mute = [
-            widgets.ToggleButton(False, description=f"mute {k}", layout=Layout(width="76px")) for k in range(high)
+            widgets.ToggleButton(
+                False, description=f"mute {k}", tooltip=f"no weight for basis {k}", layout=Layout(width="76px")
+            )
+            for k in range(high)
         ]
         row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
         self.children = [

@@ -47,8 +47,15 @@ class InterpolateExplorer(Explorer):
         self._limit = views.Limits.of(source.bases, self._attention).attention
         self._pin: tuple[float, float] | None = None  # the chosen pixel, as shares of the output
         wide = Layout(width="auto", flex="1 1 220px")
-        self.M = Slider(min(max(check.side("M", M), low), high), low, high, description="M", layout=wide)
-        self.R = Slider(R, 1, R_MOST, description="R", layout=wide)
+        self.M = Slider(
+            min(max(check.side("M", M), low), high),
+            low,
+            high,
+            description="M",
+            tooltip="cells of the attention a side",
+            layout=wide,
+        )
+        self.R = Slider(R, 1, R_MOST, description="R", tooltip="pixels of the mask a side", layout=wide)
         self.basis = widgets.Dropdown(
             options=[(f"k = {k}", k) for k in range(K)], description="basis", layout=Layout(width="180px")
         )

@@ -111,10 +111,11 @@ class LocationExplorer(Explorer):
         self.level = widgets.Dropdown(options=levels, description="level", layout=Layout(width="232px"))
         wide = Layout(width="auto", flex="1 1 220px")
         rows, columns = self.visible[0]
-        self.row = Slider(0, 0, rows - 1, description="row", layout=wide)
-        self.column = Slider(0, 0, columns - 1, description="column", layout=wide)
+        self.row = Slider(0, 0, rows - 1, description="row", tooltip="of the cell that speaks", layout=wide)
+        self.column = Slider(0, 0, columns - 1, description="column", tooltip="of the cell that speaks", layout=wide)
         least = 1 if config.nested else config.bases
-        self.K = Slider(min(max(K, least), config.bases), least, config.bases, description="K", layout=wide)
+        K, tip = min(max(K, least), config.bases), "how many bases"
+        self.K = Slider(K, least, config.bases, description="K", tooltip=tip, layout=wide)
         controls = [self.level, self.row, self.column, self.K]
         self.children = [
             widgets.HBox(controls, layout=Layout(flex_flow="row wrap", width="100%", max_width="1500px")),
@@ -236,6 +237,7 @@ class LocationExplorer(Explorer):
         if self.instance is not None:
             label = self.picture.labels[self.instance]
             like = f"; its mask has IoU {self.iou:.2f} with instance {self.instance} ({label})"
+            like = like if self.iou > 0 else "; its mask meets no object"
         return (
             f"{self.picture.name}, {self._name()} at {x:.0f}, {y:.0f}: says {self.label} "
             f"{float(self.classes[self.location]):.2f} with centerness {float(self.centerness[self.location]):.2f}, "

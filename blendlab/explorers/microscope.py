@@ -58,7 +58,9 @@ class Microscope(Explorer):
         self.traces: dict[str, BlendTrace] = {}
         self._limit = max(float(self.features.abs().max()), 1e-6)
         self.shown = widgets.Dropdown(options=list(VARIANTS), value="ratio 1", description="shown")
-        self.R = Slider(R, 1, max(8, R), description="R", layout=Layout(width="auto", flex="1 1 220px"))
+        self.R = Slider(
+            R, 1, max(8, R), description="R", tooltip="bins a side", layout=Layout(width="auto", flex="1 1 220px")
+        )
         self.reset = widgets.Button(description="reset", layout=Layout(width="110px"))
         self.children = [
             widgets.HBox([self.R, self.shown, self.reset], layout=Layout(flex_flow="row wrap")),

@@ -34,8 +34,10 @@ class PasteExplorer(Explorer):
         super().__init__(Board(hint="Move x: the box leaves the image on the left."))
         wide = Layout(width="auto", flex="1 1 220px")
         self.x = Slider(x, -55, 120, description="x", tooltip="centre of the disc, in image pixels", layout=wide)
-        self.R = Slider(R, 4, 112, description="R", layout=wide)
-        self.threshold = Slider(threshold, 1, 99, description="threshold %", layout=wide)
+        self.R = Slider(R, 4, 112, description="R", tooltip="pixels of the mask a side", layout=wide)
+        self.threshold = Slider(
+            threshold, 1, 99, description="threshold %", tooltip="the least probability that is kept", layout=wide
+        )
         self.ious: dict[str, float] = {}
         controls = [self.x, self.R, self.threshold]
         self.children = [

@@ -50,8 +50,13 @@ class TrafficExplorer(widgets.VBox):
         super().__init__()
         wide, beside = Layout(width="auto", flex="1 1 180px"), {"description_width": "20px"}
         self.N, self.K, self.M, self.R = (
-            Slider(value, 1, most, description=letter, layout=wide, style=beside)
-            for letter, value, most in (("N", N, 1000), ("K", K, 32), ("M", M, 64), ("R", R, 224))
+            Slider(value, 1, most, description=letter, tooltip=tip, layout=wide, style=beside)
+            for letter, value, most, tip in (
+                ("N", N, 1000, "boxes"),
+                ("K", K, 32, "bases"),
+                ("M", M, 64, "cells of the attention a side"),
+                ("R", R, 224, "pixels of the mask a side"),
+            )
         )
         self.bars = widgets.HTML()
         row = Layout(flex_flow="row wrap", width="100%", max_width="900px")

@@ -56,7 +56,9 @@ class TrainingExplorer(Explorer):
         self.go = widgets.Button(description="start", layout=Layout(width="110px"), button_style="primary")
         self.progress = widgets.FloatProgress(0.0, min=0.0, max=1.0, layout=Layout(flex="1 1 200px"))
         self.told = widgets.Label("", layout=Layout(width="190px"))
-        self.moment = Slider(0, 0, 1, description="moment", layout=Layout(flex="1 1 260px"))
+        self.moment = Slider(
+            0, 0, 1, description="moment", tooltip="which look at the run", layout=Layout(flex="1 1 260px")
+        )
         labels = [(f"{i} {label}", i) for i, label in enumerate(self.picture.labels)]
         self.instance = widgets.Dropdown(
             options=labels, value=instance, description="instance", layout=Layout(width="230px")
