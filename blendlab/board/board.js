@@ -20,11 +20,15 @@ const palette = (hex) =>
     return (0xff000000 | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
   });
 
+// The same 256 as a CSS background, every fifteenth of them. A legend on a canvas would be a layer of its own, and the
+// page puts all its layers together anew at every step.
+const gradient = (hex) => `linear-gradient(90deg, ${Array.from({ length: 18 }, (_, i) => `#${hex.slice(90 * i, 90 * i + 6)}`)})`;
+
 // A canvas that keeps its pixels' memory, so that a slider's step allocates nothing.
 class Picture {
   constructor(parent, cls = "") {
     this.canvas = el("canvas", cls, parent);
-    this.context = this.canvas.getContext("2d");
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true }); // pixels come from here: keep them here
   }
   resize(width, height) {
     if (this.image && this.image.width === width && this.image.height === height) return;
@@ -326,7 +330,8 @@ class Photo {
 class BoardView {
   constructor(model, root) {
     Object.assign(this, { model, root, panels: [], box: null, fixed: model.get("fixed") });
-    this.palettes = Object.fromEntries(Object.entries(model.get("colours")).map(([name, hex]) => [name, palette(hex)]));
+    const colours = Object.entries(model.get("colours")), of = (make) => Object.fromEntries(colours.map(([name, hex]) => [name, make(hex)]));
+    [this.palettes, this.gradients] = [of(palette), of(gradient)];
     root.classList.add("bl-board");
     root.classList.toggle("bl-fixed", this.fixed);
     root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay out
@@ -470,10 +475,7 @@ class BoardView {
     el("span", "bl-equation", node).textContent = spec.equation;
     const scale = el("span", "bl-scale", node);
     say(el("span", "", scale), short(spec.low)); // at once: the panels are measured before they are drawn
-    const bar = new Picture(scale, "bl-bar");
-    bar.resize(256, 1);
-    bar.words.set(this.palettes[spec.colours]);
-    bar.context.putImageData(bar.image, 0, 0);
+    el("div", "bl-bar", scale).style.background = this.gradients[spec.colours];
     say(el("span", "", scale), short(spec.high));
     (this.heads ||= {})[spec.name] = node;
     return node;
@@ -612,7 +614,7 @@ class BoardView {
   tell({ heading = "", lines = [], cell = null }) {
     const same = ({ name, k, row, column }) => [name, k, row, column].join();
     if (!cell || (this.chosen && same(cell) === same(this.chosen))) this.chosen = null;
-    this.told.hidden = !lines.length;
+    if (this.told.hidden === Boolean(lines.length)) this.told.hidden = !lines.length;
     this.told.classList.toggle("bl-reach", Boolean(cell));
     if (cell) this.told.open = true;
     else if (this.wasCell) this.told.open = false;
