@@ -109,7 +109,7 @@ class Blender:
     normalizer      "softmax" over K; "sigmoid", "tanh" or "none", each number by itself; "product", for K=1 alone, is
                     the paper's K=1 row: p = sigmoid(a') * sigmoid(r), as the logit -logsumexp(-a', -r, -a'-r).
     order           "interpolate-first" as in the paper, or "normalize-first".
-    backend         "torch" is ours; "torchvision" crops with its operator; "fused" is one GPU kernel, for `.logits`
+    backend         "torch" is ours; "torchvision" crops with its operators; "fused" is one GPU kernel, for `.logits`
                     alone, since a trace keeps what that kernel avoids. "auto" takes it on CUDA where it has the
                     options, and ours otherwise.
     """
@@ -196,12 +196,17 @@ class Blender:
 
     def _crop(self, inputs: BlenderInputs) -> Tensor:
         bases, rois, R = inputs.bases.to(steps.working_dtype(inputs.bases)), inputs.boxes, self.output_size
+        if self.backend == "torchvision":
+            from torchvision import ops  # here, since importing it takes over a second
+
+            rois = rois.detach().to(bases)
+            if self.pooling == "pool":
+                return ops.roi_pool(bases, rois, R, self.spatial_scale)
+            if self.sampling_ratio <= 0:
+                steps.refuse_endless((rois[:, 3:] - rois[:, 1:3]) * self.spatial_scale)
+            return ops.roi_align(bases, rois, R, self.spatial_scale, self.sampling_ratio, self.aligned)
         if self.pooling == "pool":
             return pool(bases, rois, R, self.spatial_scale)
-        if self.backend == "torchvision":
-            from torchvision.ops import roi_align  # here, since importing torchvision takes over a second
-
-            return roi_align(bases, rois.to(bases), R, self.spatial_scale, self.sampling_ratio, self.aligned)
         return steps.crop(bases, rois, R, self.spatial_scale, self.sampling_ratio, self.aligned)
 
     def _weights(self, attention: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 torchvision 0.29 ends the process on a NaN box (a dead kernel, in a notebook), so nothing reaches a kernel unchecked.
 """
 
-import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -11,6 +10,10 @@ import torch
 from torch import Tensor
 
 Boxes = Tensor | Sequence[Tensor]
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Of a coordinate, in pixels, and of a scale: their product and its differences stay finite in float32. Beyond, infinity
+# less infinity is the NaN that no kernel must see.
+FARTHEST, LARGEST_SCALE = 1e32, 1e6
 
 
 def got(value: object) -> str:
@@ -28,8 +31,9 @@ def floating(name: str, value: Tensor, shape: str) -> None:
     letters = shape.strip("()").split(",")
     if value.dim() != len(letters):
         raise ValueError(f"{name} must have shape {shape}; got {got(value)}")
-    if not value.dtype.is_floating_point:
-        raise TypeError(f"{name} must be floating; got {got(value)}")
+    if value.dtype not in FLOATS or value.layout != torch.strided:
+        kind = "dense and floating (16, 32 or 64 bits)" if value.dtype.is_floating_point else "floating"
+        raise TypeError(f"{name} must be {kind}; got {got(value)}")
     for letter, size in zip(letters, value.shape, strict=True):
         if size == 0 and letter != "N":
             raise ValueError(f"{name} {shape} has no {letter}; got {got(value)}")
@@ -71,8 +75,10 @@ def whole(name: str, value: object) -> int:
 def scale(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {got(value)}")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be positive and finite (1/4 at stride 4); got {value}")
+    if not 0 < value <= LARGEST_SCALE:
+        raise ValueError(
+            f"{name} must be positive and finite, at most {LARGEST_SCALE:g} (1/4 at stride 4); got {value}"
+        )
     return float(value)
 
 
@@ -127,14 +133,15 @@ def _box_values(boxes: Boxes, table: Tensor, images: int) -> None:
     if len(table) > 32 or table.is_cuda:  # for fewer, plain floats take a tenth of the time of tensor reductions
         image, first, last = table[:, 0], table[:, 1:3], table[:, 3:]
         whole = (image >= 0) & (image < images) & (image == image.floor())
-        if (whole & ((first <= last) & first.isfinite() & last.isfinite()).all(1)).all():
+        if (whole & ((first <= last) & (first >= -FARTHEST) & (last <= FARTHEST)).all(1)).all():
             if isinstance(boxes, Tensor) and boxes.is_cuda and not boxes.is_inference():
                 boxes._found_good = (boxes._version, images)
             return
     for i, (image, x1, y1, x2, y2) in enumerate(table.tolist()):
-        if not (-math.inf < x1 <= x2 < math.inf and -math.inf < y1 <= y2 < math.inf):
+        if not (-FARTHEST <= x1 <= x2 <= FARTHEST and -FARTHEST <= y1 <= y2 <= FARTHEST):
+            far = f" and at most {FARTHEST:g} pixels away" if max(-x1, x2, -y1, y2) > FARTHEST else ""
             raise ValueError(
-                f"{_place(boxes, i)} must be finite with x1 <= x2 and y1 <= y2;"
+                f"{_place(boxes, i)} must be finite with x1 <= x2 and y1 <= y2{far};"
                 f" got x1={x1:g}, y1={y1:g}, x2={x2:g}, y2={y2:g}"
             )
         if not (0 <= image < images and image == int(image)):

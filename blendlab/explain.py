@@ -105,6 +105,7 @@ class Reach:
 
 def pixel(trace: BlendTrace, row: int, column: int, instance: int = 0) -> PixelOrigin:
     """Every number behind pixel (row, column) of an instance's mask. ValueError or TypeError for a place off it."""
+    _a_trace(trace)
     R, K = trace.settings.output_size, trace.inputs.K
     _within(row=(row, R), column=(column, R), instance=(instance, trace.inputs.N))
     at = (instance, slice(None), row, column)
@@ -135,6 +136,7 @@ def base_cell(
 
     target (N,R,R) in 0..1: the loss is the cross-entropy of the logits against it, averaged over everything.
     """
+    _a_trace(trace)
     B, K, H, W = trace.inputs.bases.shape
     _within(k=(k, K), row=(row, H), column=(column, W), image=(image, B))
     weights = torch.zeros_like(trace.logits)  # (N,R,R): the share that each pixel's r_k takes of the cell
@@ -149,6 +151,7 @@ def attention_cell(
     trace: BlendTrace, k: int, row: int, column: int, *, instance: int = 0, target: Tensor | None = None
 ) -> Reach:
     """Which mask pixels read cell (row, column) of an instance's attention k, and the gradient that comes back."""
+    _a_trace(trace)
     N, K, M = trace.inputs.N, trace.inputs.K, trace.inputs.M
     _within(k=(k, K), row=(row, M), column=(column, M), instance=(instance, N))
     U = reads.attention_weights(trace)
@@ -220,10 +223,21 @@ def loss_slopes(trace: BlendTrace, target: Tensor) -> Tensor:
     check.square("target", target, "(N,R,R)")
     if target.shape != trace.logits.shape:
         raise ValueError(f"target must have the logits' shape {tuple(trace.logits.shape)}; got {check.got(target)}")
+    if target.device != trace.logits.device:
+        raise ValueError(f"target must be on the logits' device, {trace.logits.device}; got {check.got(target)}")
+    if not ((target >= 0) & (target <= 1)).all():
+        raise ValueError(f"target must lie in 0..1; got values from {target.min():g} to {target.max():g}")
     return (trace.probabilities.detach() - target) / target.numel()
+
+
+def _a_trace(trace: BlendTrace) -> None:
+    if not isinstance(trace, BlendTrace):
+        raise TypeError(f"trace must be a BlendTrace, what a Blender returns; got {check.got(trace)}")
 
 
 def _within(**places: tuple[int, int]) -> None:
     for name, (value, length) in places.items():
+        if length == 0:
+            raise ValueError(f"{name} must be one that the trace has, and it has none; got {value}")
         if not 0 <= check.whole(name, value) < length:
             raise ValueError(f"{name} must be from 0 to {length - 1}; got {value}")

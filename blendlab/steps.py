@@ -116,11 +116,8 @@ def crop(features: Tensor, rois: Tensor, R: int, scale: float, ratio: int, align
         return _sample(features[:1], start, size, R, max(ratio, 1), max(ratio, 1))
     # Boxes of one image that take the same number of samples a bin go together.
     samples = (size / R).ceil() if ratio <= 0 else torch.full_like(size, ratio)  # (N,2)
-    if ratio <= 0 and size.max() > LARGEST_ADAPTIVE_SIDE:
-        raise ValueError(
-            f"boxes must be at most {LARGEST_ADAPTIVE_SIDE} map pixels a side where sampling_ratio is 0 or less;"
-            f" got one of {size.max():g}: give a positive sampling_ratio"
-        )
+    if ratio <= 0:
+        refuse_endless(size)
     keys = torch.cat((rois[:, :1], samples), 1).long()  # (N,3): image, samples along x, along y
     keys, group = keys.unique(dim=0, return_inverse=True)
     members, parts = [], []
@@ -132,6 +129,15 @@ def crop(features: Tensor, rois: Tensor, R: int, scale: float, ratio: int, align
         else:  # an empty side takes no sample: zeros
             parts.append(features.new_zeros(len(mine), features.shape[1], R, R))
     return torch.cat(parts)[torch.cat(members).argsort()]
+
+
+def refuse_endless(size: Tensor) -> None:
+    """ValueError for boxes of so many map pixels a side, (N,2), that adaptive sampling would not end in a lifetime."""
+    if len(size) and size.max() > LARGEST_ADAPTIVE_SIDE:
+        raise ValueError(
+            f"boxes must be at most {LARGEST_ADAPTIVE_SIDE} map pixels a side where sampling_ratio is 0 or less;"
+            f" got one of {size.max():g}: give a positive sampling_ratio"
+        )
 
 
 def _sample(features: Tensor, start: Tensor, size: Tensor, R: int, rx: int, ry: int) -> Tensor:

@@ -63,6 +63,16 @@ def test_nan_and_infinite_boxes(take, column, value, dtype):
         raises(lambda: take(boxes), ValueError, "boxes[1]", f"image {value}", "a whole number from 0 to 1")
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_boxes_so_far_away_that_a_coordinate_would_overflow(take, rows):
+    """Infinity less infinity is a NaN, which ends the process in torchvision's kernel."""
+    boxes = BOXES[:1].repeat(rows, 1).double()
+    for far in (3e38, 1e300):
+        boxes[-1, 1:] = torch.tensor([-far, -far, far, far], dtype=torch.float64)
+        given = boxes.float() if far < 1e39 else boxes
+        raises(lambda given=given: take(given), ValueError, f"boxes[{rows - 1}]", f"x2={far:g}", "1e+32 pixels away")
+
+
 @pytest.mark.parametrize("box", [[0, 9.0, 2, 1, 8], [0, 1, 8.0, 9, 2], [1, 5, 5, 4.999, 4]], ids=str)
 def test_inverted_boxes(take, box):
     boxes = torch.stack((BOXES[0], torch.tensor(box)))
@@ -138,6 +148,8 @@ WRONG_MAPS = [
     (MAPS.long(), TypeError, "floating"),
     (MAPS.bool(), TypeError, "floating"),
     (MAPS + 0j, TypeError, "floating"),
+    (MAPS.to_sparse(), TypeError, "dense"),
+    (MAPS.to(torch.float8_e4m3fn), TypeError, "16, 32 or 64 bits"),
     (MAPS[:0], ValueError, "has no B"),
     (MAPS[:, :0], ValueError, "has no K"),
     (MAPS[:, :, :0], ValueError, "has no H"),
@@ -273,7 +285,7 @@ def test_output_size(call):
 
 @pytest.mark.parametrize("call", TAKE_SCALE.values(), ids=TAKE_SCALE.keys())
 def test_spatial_scale(call):
-    for value in (0, -0.25, math.nan, math.inf, -math.inf):
+    for value in (0, -0.25, math.nan, math.inf, -math.inf, 1e7):
         raises(lambda value=value: call(value), ValueError, "spatial_scale", "positive and finite", f"got {value}")
     for value in ("1/4", None, True, torch.tensor(0.25), 1j, [0.25]):
         raises(lambda value=value: call(value), TypeError, "spatial_scale", "a number", f"got {kind_of(value)}")

@@ -198,6 +198,25 @@ def test_torchvisions_crop_gives_the_same_blend_and_gradient(ratio, aligned, dty
         assert_close(mine, other, rtol=0, atol=1e-8 if dtype == torch.float64 else 1e-2)
 
 
+def test_torchvisions_pooling_gives_the_same_regions_and_gradient():
+    bases, attention, boxes = torch.randn(2, 3, 9, 11), torch.randn(40, 3, 4, 4), torch.rand(40, 5) * 30 - 5
+    boxes = torch.cat((torch.randint(2, (40, 1)), boxes[:, 1:3], boxes[:, 1:3] + boxes[:, 3:].abs()), 1)
+    found = []
+    for backend in ("torch", "torchvision"):
+        leaf = bases.clone().requires_grad_()
+        regions = Blender(5, pooling="pool", backend=backend)(leaf, attention, boxes).regions
+        regions.square().sum().backward()
+        found.append((regions, leaf.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert_close(found[0][1], found[1][1], atol=1e-4, rtol=1e-4)
+
+
+def test_adaptive_sampling_without_end_is_refused_by_torchvisions_crop_too():
+    boxes = torch.tensor([[0, 0, 0, 1e9, 1e9]])
+    with pytest.raises(ValueError, match="boxes.*8192 map pixels.*got one of 2.5e"):
+        Blender(4, sampling_ratio=0, backend="torchvision")(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2), boxes)
+
+
 def test_auto_is_ours_on_the_cpu():
     given = inputs()
     assert torch.equal(Blender(7).logits(*given), Blender(7, backend="torch").logits(*given))

@@ -229,3 +229,18 @@ def test_a_place_that_is_not_there_is_named(call, message):
 def test_a_place_that_is_no_whole_number_is_named():
     with pytest.raises(TypeError, match=r"row must be a whole number; got float 1\.5"):
         explain.pixel(make({}), 1.5, 0)
+
+
+def test_what_is_no_trace_and_what_is_no_target():
+    trace = make({"normalizer": "softmax"})
+    for call in (explain.pixel, explain.base_cell, explain.attention_cell):
+        with pytest.raises(TypeError, match="trace must be a BlendTrace.*got BlenderInputs"):
+            call(trace.inputs, 0, 0, 0)
+    for wrong in (255.0, -0.1, float("nan")):  # a mask of bytes, a logit, nothing
+        target = torch.full_like(trace.logits, wrong)
+        with pytest.raises(ValueError, match="target must lie in 0..1; got values from"):
+            explain.base_cell(trace, 0, 0, 0, target=target)
+    nobody = Blender(4)(trace.inputs.bases, trace.inputs.attention[:0], trace.inputs.boxes[:0])
+    with pytest.raises(ValueError, match="instance must be one that the trace has, and it has none"):
+        explain.pixel(nobody, 0, 0)
+    assert "read by 0 mask pixels" in explain.base_cell(nobody, 0, 0, 0).line()

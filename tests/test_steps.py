@@ -190,12 +190,13 @@ def test_a_box_far_larger_than_the_map(ratio):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1e12, 3e38])
+@pytest.mark.parametrize("size", [1e12, 1e32])
 def test_absurd_finite_boxes_give_finite_crops(size, dtype):
     features = torch.randn(2, 2, 6, 6, dtype=dtype)
     box = torch.tensor([[1, -size, -size, size, size], [0, 0, 0, size, 1], [0, size, size, size, size]], dtype=dtype)
     for aligned in (True, False):
-        assert roi_align(features, box, 4, 0.25, 1, aligned).isfinite().all()
+        for scale in (0.25, 1e6):
+            assert roi_align(features, box, 4, scale, 1, aligned).isfinite().all()
 
 
 def test_adaptive_sampling_refuses_a_box_that_would_not_fit_in_memory():
