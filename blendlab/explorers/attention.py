@@ -85,13 +85,9 @@ class AttentionExplorer(Explorer):
             self._listen(control)
 
     def _clicked(self, x: float, y: float) -> None:
-        """The instance whose mask is there; where none is, whose box is."""
-        height, width = self.picture.size
-        on_mask = self.picture.masks[:, min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)].nonzero()[0]
-        x1, y1, x2, y2 = self.picture.boxes.T
-        hit = [*on_mask, *((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()[0]]
-        if hit:
-            self.instance.value = int(hit[0])
+        """A click on the photograph chooses the instance that is there."""
+        if (hit := self.picture.instance_at(x, y)) is not None:
+            self.instance.value = hit
 
     def _next(self, dx: int, dy: int) -> None:
         self.instance.value = (self.instance.value + dx + dy) % len(self.picture)

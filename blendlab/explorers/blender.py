@@ -3,7 +3,6 @@
 One letter legend: N boxes, K bases, M attention side, R output side.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -78,6 +77,7 @@ class BlenderExplorer(Explorer):
         self._wanted = {"K": check.side("K", K), "M": check.side("M", M), "R": check.side("R", R)}
         self._first = (source or next(iter(self._sources)), instance, dict(self._wanted))
         self._source: Source | None = None
+        self._making = False  # a source
         self.trace: BlendTrace | None = None
         self.iou = float("nan")
         self._boxes: dict[int, list[float]] = {}  # boxes that were moved
@@ -152,7 +152,11 @@ class BlenderExplorer(Explorer):
         if not len(self.picture):
             return
         self._source = None  # if it cannot be made, no other one's picture goes by its name
-        source = self._made(self.source.value)
+        self._making = True  # JupyterLab may hand over a click in another thread meanwhile, and a fit takes long
+        try:
+            source = self._made(self.source.value)
+        finally:
+            self._making = False
         self._blend = Blending(source, self.device.value)
         self._source = source
         self._limits = views.Limits.of(source.bases, source.attention)
@@ -199,9 +203,9 @@ class BlenderExplorer(Explorer):
 
     def _clicked(self, x: float, y: float) -> None:
         """A click on the photograph: the instance there becomes the selected one; on that one, it pins the pixel."""
-        if not len(self.picture):
+        if not len(self.picture) or self._source is None:
             return
-        hit = _instance_at(self.picture, x, y)
+        hit = self.picture.instance_at(x, y)
         box = self._box(self.instance.value)
         inside = box[0] <= x < box[2] and box[1] <= y < box[3]
         if hit is not None and hit != self.instance.value:
@@ -227,7 +231,7 @@ class BlenderExplorer(Explorer):
             self._update()
 
     def _dragged(self, *box: float) -> None:
-        if not len(self.picture):
+        if not len(self.picture) or self._source is None:
             return
         check_boxes(np.array([box]))
         self._boxes[self.instance.value] = list(box)
@@ -247,7 +251,7 @@ class BlenderExplorer(Explorer):
     @torch.no_grad()
     def _update(self, bases: bool = False) -> None:
         """Blend the selected instance with what the controls say, and show it."""
-        if not len(self.picture):
+        if not len(self.picture) or self._making:
             return
         if self._source is None:
             return self._source_changed()  # it could not be made: again
@@ -362,18 +366,3 @@ def _default_sources(picture: Picture) -> Sources:
 
 def _normalizers(K: int) -> list[str]:
     return ["softmax", "sigmoid", "tanh", "none"] + ["product"] * (K == 1)
-
-
-def _instance_at(picture: Picture, x: float, y: float) -> int | None:
-    """The instance with the smallest mask that holds the point; else the one with the smallest box round it."""
-    row, column = math.floor(y), math.floor(x)
-    height, width = picture.size
-    if not (0 <= row < height and 0 <= column < width):
-        return None
-    (on_mask,) = picture.masks[:, row, column].nonzero()
-    if len(on_mask):
-        return int(min(on_mask, key=lambda i: picture.masks[i].sum()))
-    x1, y1, x2, y2 = picture.boxes.T
-    (inside,) = ((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()
-    areas = (x2 - x1) * (y2 - y1)
-    return int(min(inside, key=lambda i: areas[i])) if len(inside) else None

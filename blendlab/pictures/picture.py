@@ -95,6 +95,23 @@ class Picture:
         """(H, W) in pixels."""
         return self.image.shape[:2]
 
+    def instance_at(self, x: float, y: float) -> int | None:
+        """The instance that a click at (x, y), in pixels, means; None beside all of them and off the image.
+
+        Of the masks that hold the point the smallest; where no mask does, of the boxes the one of least area. A box
+        holds its left and upper side, not its right and lower one. Of equals it is the first.
+        """
+        height, width = self.size
+        if not (0 <= x < width and 0 <= y < height):
+            return None
+        (on_mask,) = self.masks[:, int(y), int(x)].nonzero()
+        if len(on_mask):
+            return int(min(on_mask, key=lambda i: self.masks[i].sum()))
+        x1, y1, x2, y2 = self.boxes.T
+        (inside,) = ((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()
+        areas = (x2 - x1) * (y2 - y1)
+        return int(min(inside, key=lambda i: areas[i])) if len(inside) else None
+
     def __len__(self) -> int:
         """N, the number of instances."""
         return len(self.masks)

@@ -203,3 +203,16 @@ def test_the_class_itself_checks_types(field):
         Picture(**right | {field: right[field].tolist()})
     with pytest.raises(ValueError, match=field):
         Picture(**right | {field: right[field][None]})
+
+
+def test_a_click_means_the_smallest_mask_there_or_else_the_smallest_box():
+    masks = np.zeros((3, 20, 30), bool)
+    masks[0, 0:20, 0:20], masks[1, 5:15, 5:15], masks[2, 8:18, 22:28] = True, True, True
+    masks[1, 10:15, 10:15] = False  # an L, within the large one
+    boxes = np.array([[0, 0, 20, 20], [5, 5, 15, 15], [18, 4, 30, 20]], np.float32)
+    picture = Picture.from_masks(np.zeros((20, 30, 3), np.uint8), masks, boxes=boxes)
+    points = {(1, 1): 0, (6, 6): 1, (12, 12): 0, (23.9, 9.5): 2, (19.5, 10): 0, (21, 10): 2, (29.99, 19.99): 2}
+    assert {point: picture.instance_at(*point) for point in points} == points
+    for nowhere in ((21, 2), (-0.1, 3), (3, -0.1), (30, 10), (10, 20), (np.nan, 3), (np.inf, 3), (1e9, 1e9)):
+        assert picture.instance_at(*nowhere) is None
+    assert Picture.from_masks(np.zeros((4, 4, 3), np.uint8)).instance_at(1, 1) is None
