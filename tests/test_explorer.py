@@ -582,6 +582,25 @@ def test_wrong_arguments_are_named(picture, arguments, error, message):
         BlenderExplorer(**arguments)
 
 
+def test_a_hand_on_the_board_while_a_source_is_made_does_no_harm(picture):
+    """JupyterLab hands over clicks in a thread of their own; a fit takes half a minute."""
+    made = []
+
+    def slow():
+        made.append(explorer.board.error)
+        explorer.board.on_click(50.0, 40.0)
+        explorer.board.on_box(1.0, 2.0, 30.0, 40.0)
+        explorer.board.on_pixel(3, 4)
+        explorer.K.value = 2
+        made.append(explorer.board.error)
+        return random_source(picture, 1)
+
+    explorer = make_explorer(picture, sources={"first": random_source(picture), "slow": slow})
+    explorer.source.value = "slow"
+    assert made == ["", ""] and explorer.board.error == ""
+    assert explorer.trace.inputs.K == 2 and explorer._sources["slow"].N == len(picture)
+
+
 def test_a_source_of_another_picture_is_refused(picture):
     other = random_source(make_picture(BOXES[:2]))
     with pytest.raises(ValueError, match="number of instances, 3; got 2"):
