@@ -190,7 +190,7 @@ def test_a_box_far_larger_than_the_map(ratio):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1e12, 1e32])
+@pytest.mark.parametrize("size", [1e12, 9e31])
 def test_absurd_finite_boxes_give_finite_crops(size, dtype):
     features = torch.randn(2, 2, 6, 6, dtype=dtype)
     box = torch.tensor([[1, -size, -size, size, size], [0, 0, 0, size, 1], [0, size, size, size, size]], dtype=dtype)
