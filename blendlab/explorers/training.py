@@ -42,6 +42,7 @@ class TrainingExplorer(Explorer):
             raise ValueError(f"instance must be from 0 to {len(self.picture) - 1}; got {instance}")
         self.trace: BlendTrace | None = None
         self._lock = threading.RLock()  # the run's thread draws, and so does the hand
+        self._ends_at = 1  # where the page's slider of moments goes with End
         self._make_controls(instance)
         self.board.show_picture(self.picture)
         self.board.boxes = [float(side) for box in self.picture.boxes for side in box]
@@ -100,9 +101,18 @@ class TrainingExplorer(Explorer):
                 if follows:
                     self.moment.value = len(self.live.moments) - 1
             self._show_progress()
+            if self._ends_at != self.moment.max and (not self.live.running or self.live.stopping):
+                self._renew_slider()
             self._update()
             if self.live.problem is not None:
                 self.board.error = f"{type(self.live.problem).__name__}: {self.live.problem}"
+
+    def _renew_slider(self) -> None:
+        """In the page, End goes to the maximum that a slider was made with (a slip of noUiSlider, which ipywidgets
+        draws with); when the orientation changes it is made anew. Not during a run: it would lose the focus."""
+        self._ends_at = self.moment.max
+        self.moment.orientation = "vertical"
+        self.moment.orientation = "horizontal"
 
     def _show_progress(self) -> None:
         live, settings = self.live, self.live.trainer.settings
@@ -116,11 +126,9 @@ class TrainingExplorer(Explorer):
     # ------------------------------------------------------------------ what is drawn
 
     def _clicked(self, x: float, y: float) -> None:
-        """A click on the photograph chooses the instance with the smallest box there."""
-        x1, y1, x2, y2 = self.picture.boxes.T
-        (inside,) = ((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)).nonzero()
-        if len(inside):
-            self.instance.value = int(min(inside, key=lambda i: ((x2 - x1) * (y2 - y1))[i]))
+        """A click on the photograph chooses the instance that is there."""
+        if (hit := self.picture.instance_at(x, y)) is not None:
+            self.instance.value = hit
 
     @one_thread()
     @torch.no_grad()

@@ -119,3 +119,15 @@ def test_the_loss_curve_goes_through_its_values():
     heights = {point.split(",")[1] for point in line.get("points").split()}
     ticks = {e.text: float(e.get("y")) - 4 for e in drawing if e.tag == "text"}
     assert len(heights) == 1 and float(heights.pop()) == pytest.approx(ticks["0.5"], abs=0.1)
+
+
+def test_the_slider_of_moments_is_made_anew_when_a_run_ends(explorer):
+    """The page's slider goes with End to the maximum that it was made with."""
+    turns = []
+    explorer.moment.observe(lambda change: turns.append((change["new"], explorer.moment.max)), "orientation")
+    finish(explorer)
+    newest = len(explorer.live.moments) - 1
+    assert newest > 1 and turns[-2:] == [("vertical", newest), ("horizontal", newest)]
+    before = len(turns)
+    explorer.wait()  # no moment has come since
+    assert len(turns) == before

@@ -56,8 +56,7 @@ def test_it_moves_on_by_itself_stops_and_goes_on(notebook):
     notebook.wait_for_text("After 0 steps")
     notebook.page.keyboard.press("ArrowRight")
     wait_for_step(notebook, 1)
-    for _ in range(100):  # to the newest moment, which the picture then follows
-        notebook.page.keyboard.press("ArrowRight")
+    notebook.page.keyboard.press("End")  # to the newest moment, which the picture then follows
     wait_for_step(notebook, stopped)
     button(notebook, "go on").click()
     wait_for_step(notebook, stopped + 2)
