@@ -31,7 +31,7 @@ class PasteExplorer(Explorer):
     """
 
     def __init__(self, x: int = 30, R: int = 56, threshold: int = 50):
-        super().__init__(Board(hint="Move x: the box leaves the image on the left."))
+        super().__init__(Board(fixed=True, rows=["pasted"], hint="Move x: the box leaves the image on the left."))
         wide = Layout(width="auto", flex="1 1 220px")
         self.x = Slider(x, -55, 120, description="x", tooltip="centre of the disc, in image pixels", layout=wide)
         self.R = Slider(R, 4, 112, description="R", tooltip="pixels of the mask a side", layout=wide)
@@ -90,6 +90,4 @@ def _panel(name: str, kept: Tensor, truth: Tensor, iou: float) -> Panel:
     """Right pixels are 0.35, pixels too many 1, pixels that are missing -1."""
     values = torch.where(kept & truth, 0.35, kept.float() - truth.float())
     words = f"{ORDERS[name]}; pale: right, red: too many, blue: missing"
-    return Panel(
-        name.replace(" ", "_"), values[None], "diverging", -1.0, 1.0, name, f"IoU {iou:.2f}", words, large=True
-    )
+    return Panel(name.replace(" ", "_"), values[None], "diverging", -1.0, 1.0, name, f"IoU {iou:.2f}", words)
