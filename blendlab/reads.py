@@ -36,9 +36,9 @@ def base_weights(trace: BlendTrace, instance: int) -> tuple[Tensor, Tensor]:
 def sample_positions(trace: BlendTrace, instance: int) -> tuple[Tensor, Tensor]:
     """Where RoIAlign samples for an instance's box, in map cells: y and x, (R, samples a bin) each."""
     settings, R = trace.settings, trace.settings.output_size
-    corners = trace.inputs.boxes[instance, 1:].detach().to(trace.regions.dtype) * settings.spatial_scale
-    start, end = (corners - 0.5 if settings.aligned else corners).view(2, 2)  # x, y each
-    size = end - start if settings.aligned else (end - start).clamp(min=1)
+    boxes = trace.inputs.boxes[instance : instance + 1]
+    place = steps.start_and_size(boxes, settings.spatial_scale, settings.aligned, trace.regions.dtype)
+    start, size = (numbers[0] for numbers in place)  # (2,) each: x, y
     ratio = settings.sampling_ratio
     x, y = (
         _positions(start[axis], size[axis], R, ratio if ratio > 0 else int((size[axis] / R).ceil())) for axis in (0, 1)

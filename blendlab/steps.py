@@ -109,9 +109,7 @@ LARGEST_ADAPTIVE_SIDE = 8192  # map pixels: its samples take some 2 GB; a photog
 def crop(features: Tensor, rois: Tensor, R: int, scale: float, ratio: int, aligned: bool) -> Tensor:
     """RoIAlign of checked `rois` (N,5) -> (N,K,R,R) in the working dtype."""
     features = features.to(working_dtype(features))
-    corners = rois.detach().to(features.dtype)[:, 1:] * scale  # (N,4) in map pixels
-    start, end = (corners - 0.5 if aligned else corners).view(-1, 2, 2).unbind(1)  # (N,2) each: x, y
-    size = end - start if aligned else (end - start).clamp(min=1)
+    start, size = start_and_size(rois, scale, aligned, features.dtype)
     if len(rois) == 0 or (ratio > 0 and len(features) == 1):
         return _sample(features[:1], start, size, R, max(ratio, 1), max(ratio, 1))
     # Boxes of one image that take the same number of samples a bin go together.
@@ -129,6 +127,14 @@ def crop(features: Tensor, rois: Tensor, R: int, scale: float, ratio: int, align
         else:  # an empty side takes no sample: zeros
             parts.append(features.new_zeros(len(mine), features.shape[1], R, R))
     return torch.cat(parts)[torch.cat(members).argsort()]
+
+
+def start_and_size(rois: Tensor, scale: float, aligned: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Where boxes (N,5) start in map cells, whose centres are whole numbers if aligned, and how large they are: (N,2)
+    each, x and y."""
+    corners = rois.detach().to(dtype)[:, 1:] * scale  # (N,4) in map pixels
+    start, end = (corners - 0.5 if aligned else corners).view(-1, 2, 2).unbind(1)
+    return start, end - start if aligned else (end - start).clamp(min=1)
 
 
 def refuse_endless(size: Tensor) -> None:
