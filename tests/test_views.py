@@ -87,6 +87,9 @@ def test_limits_are_the_reach_of_most_numbers_not_of_outliers():
     calm = Limits.of(bases, torch.ones(2, 4, 7, 7))
     assert calm.base == pytest.approx(0.995, abs=0.01)  # the 99.5th percentile of |uniform|: 10,000 numbers
     assert calm.attention == 1.0
+    attention = torch.rand(2, 4, 7, 7)
+    attention[:, 0, 0] = 50.0  # one in 28: a trained attention's few cells far above all others
+    assert Limits.of(bases, attention).attention < 1.0
     bases[0, 0, 0, :5] = torch.tensor([1e6, -1e6, math.nan, math.inf, -math.inf])
     assert Limits.of(bases, torch.ones(2, 4, 7, 7)).base == pytest.approx(calm.base, abs=0.01)
 

@@ -174,9 +174,10 @@ class Panel {
   // the value under (u, v), as well as 256 colours tell it
   read(u, v) {
     const [, height, width] = this.spec.shape, row = Math.floor(v * height), column = Math.floor(u * width);
-    const value = this.spec.low + (this.codes[row * width + column] / 255) * (this.spec.high - this.spec.low);
-    const which = this.spec.large ? "" : ` ${this.row}`;
-    return `${this.spec.title}${which}, row ${row}, column ${column}: about ${short(value)}`;
+    const code = this.codes[row * width + column], value = this.spec.low + (code / 255) * (this.spec.high - this.spec.low);
+    const which = this.spec.large ? "" : ` ${this.row}`, signed = this.spec.low < 0; // signed numbers may lie beyond their colours
+    const so = signed && code === 255 ? "at least" : signed && code === 0 ? "at most" : "about";
+    return `${this.spec.title}${which}, row ${row}, column ${column}: ${so} ${short(value)}`;
   }
 }
 
