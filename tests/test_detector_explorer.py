@@ -11,6 +11,8 @@ from blendlab.explorers import DetectorExplorer
 from blendlab.pictures import Picture, scene
 from blendlab.sources import shipped_model
 
+SIDE = shipped_model().config.short_side  # of the network's image; scenes are 128
+
 
 @pytest.fixture(scope="module")
 def picture():
@@ -74,7 +76,7 @@ def test_nms_keeps_more_the_more_overlap_it_allows(explorer):
 def test_maps_of_all_levels_share_the_images_grid(explorer):
     made = panels(explorer)
     assert list(made) == ["class", "centerness", "score", "passed", "probabilities"]
-    assert [made[name]["shape"] for name in ("class", "passed")] == [[3, 24, 24]] * 2
+    assert [made[name]["shape"] for name in ("class", "passed")] == [[3, SIDE // 8, SIDE // 8]] * 2
     score = explorer._maps["score"]
     assert torch.equal(score[1, ::2, ::2].flatten(), explorer._maps["class"][1, ::2, ::2].mul(
         explorer._maps["centerness"][1, ::2, ::2]).sqrt().flatten())  # fmt: skip
@@ -143,8 +145,8 @@ def test_found_counts_objects_of_the_right_class(explorer, picture):
 def test_an_image_that_is_padded_shows_no_padding():
     image = np.random.default_rng(0).integers(0, 255, (90, 250, 3), dtype=np.uint8)
     explorer = DetectorExplorer(Picture.from_masks(image), shipped_model(), threshold=0.1)
-    wide = int(250 * 192 / 90 + 0.5)
-    assert panels(explorer)["score"]["shape"] == [3, 24, -(-wide // 8)]
+    wide = int(250 * SIDE / 90 + 0.5)
+    assert panels(explorer)["score"]["shape"] == [3, SIDE // 8, -(-wide // 8)]
     assert "of 0 objects found" in explorer.text
     explorer.show.value = "true objects"
     assert explorer.board.notes == ["Nothing is left to show: the picture has no true objects."]

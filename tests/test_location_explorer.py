@@ -10,6 +10,10 @@ from blendlab.paste import paste_masks
 from blendlab.pictures import Picture, scene
 from blendlab.sources import shipped_model
 
+SIDE = shipped_model().config.short_side  # of the network's image; scenes are 128
+P3, P4, P5 = SIDE // 8, SIDE // 16, SIDE // 32  # cells on a side of each level
+SCALE = SIDE / 128
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -33,11 +37,12 @@ def test_it_starts_at_the_highest_score_and_that_cell_is_kept(explorer):
 
 
 def test_places_and_locations_are_each_others_inverse(explorer):
-    for location in (0, 23, 24, 575, 576, 587, 719, 720, 755):
+    first4, first5, end = P3 * P3, P3 * P3 + P4 * P4, P3 * P3 + P4 * P4 + P5 * P5
+    for location in (0, P3 - 1, P3, first4 - 1, first4, first4 + P4 - 1, first5 - 1, first5, end - 1):
         explorer.speak(*explorer.place(location))
         assert explorer.location == location
     with pytest.raises(ValueError, match="location"):
-        explorer.place(756)
+        explorer.place(end)
 
 
 def test_the_attention_is_one_column_of_the_one_convolution(explorer, model):
@@ -53,7 +58,7 @@ def test_the_attention_is_one_column_of_the_one_convolution(explorer, model):
 def test_box_score_and_class_are_the_heads(explorer, model):
     explorer.speak(1, 3, 7)
     dense = explorer.stages.output.dense
-    at = 24 * 24 + 3 * 12 + 7
+    at = P3 * P3 + 3 * P4 + 7
     scale = model.config.short_side / 128
     torch.testing.assert_close(explorer.box * scale, dense.boxes()[0, at])
     probability = dense.classes[0, at].sigmoid()
@@ -86,29 +91,29 @@ def test_verdicts_say_what_became_of_a_cell(explorer):
 
 def test_a_click_chooses_the_cell_that_lies_there(explorer):
     explorer.speak(0, 0, 0)
-    explorer.board.on_click(100.0, 50.0)  # image pixels; the network's are half as many again
-    assert (explorer.row.value, explorer.column.value) == (50 * 1.5 // 8, 100 * 1.5 // 8)
+    explorer.board.on_click(100.0, 50.0)  # image pixels, not the network's
+    assert (explorer.row.value, explorer.column.value) == (50 * SCALE // 8, 100 * SCALE // 8)
     explorer.level.value = 2  # the same place on P5
-    assert (explorer.row.value, explorer.column.value) == (50 * 1.5 // 32, 100 * 1.5 // 32)
+    assert (explorer.row.value, explorer.column.value) == (50 * SCALE // 32, 100 * SCALE // 32)
     explorer.board.on_click(-5.0, 500.0)  # outside: the nearest cell
-    assert (explorer.row.value, explorer.column.value) == (5, 0)
+    assert (explorer.row.value, explorer.column.value) == (P5 - 1, 0)
 
 
 def test_arrow_keys_step_and_stop_at_the_border(explorer):
-    explorer.speak(1, 0, 10)
+    explorer.speak(1, 0, P4 - 2)
     explorer.board.on_step(1, 0)
     explorer.board.on_step(1, 0)
     explorer.board.on_step(0, -1)
-    assert (explorer.row.value, explorer.column.value) == (0, 11)
+    assert (explorer.row.value, explorer.column.value) == (0, P4 - 1)
     explorer.board.on_step(0, 1)
-    assert (explorer.row.value, explorer.column.value) == (1, 11)
+    assert (explorer.row.value, explorer.column.value) == (1, P4 - 1)
 
 
 def test_a_click_on_a_map_of_the_box_is_one_on_the_image(explorer):
     x1, y1, x2, y2 = explorer.box.tolist()
     explorer.board.on_pixel(55, 0)
-    assert explorer.column.value == int((x1 + 0.5 / 56 * (x2 - x1)) * 1.5 // 8)
-    assert explorer.row.value == min(int((y1 + 55.5 / 56 * (y2 - y1)) * 1.5 // 8), 23)
+    assert explorer.column.value == int((x1 + 0.5 / 56 * (x2 - x1)) * SCALE // 8)
+    assert explorer.row.value == min(int((y1 + 55.5 / 56 * (y2 - y1)) * SCALE // 8), P3 - 1)
     explorer.board.on_pixel(None, None)  # nothing was chosen
 
 
@@ -133,7 +138,7 @@ def test_the_level_panel_marks_the_chosen_cell(explorer):
     explorer.speak(1, 3, 7)
     panels = json.loads(explorer.board.steps["words"])["panels"]
     (level,) = (panel for panel in panels if panel["name"] == "level")
-    assert level["shape"] == [1, 12, 12]
+    assert level["shape"] == [1, P4, P4]
     assert level["marks"] == [{"shape": "cross", "xs": [7.5], "ys": [3.5], "only": None}]
     assert panels[-1]["name"] == "probabilities"
 
@@ -143,17 +148,17 @@ def test_a_picture_without_objects_and_of_another_shape_can_be_looked_at(model):
     explorer = LocationExplorer(Picture.from_masks(image), model, level=2)
     assert explorer.instance is None
     assert "IoU" not in explorer.text
-    wide = int(250 * 192 / 90 + 0.5)
+    wide = int(250 * SIDE / 90 + 0.5)
     assert explorer.column.max == -(-wide // 32) - 1  # cells on the padding alone are not offered
-    explorer.speak(0, 23, -(-wide // 8) - 1)
+    explorer.speak(0, P3 - 1, -(-wide // 8) - 1)
 
 
 @pytest.mark.parametrize(
     ("cell", "message"),
     (
         ((3, 0, 0), r"level must be from 0 \(P3\) to 2; got 3"),
-        ((0, 24, 0), "row must be from 0 to 23 on P3; got 24"),
-        ((1, 0, -1), "column must be from 0 to 11 on P4; got -1"),
+        ((0, P3, 0), f"row must be from 0 to {P3 - 1} on P3; got {P3}"),
+        ((1, 0, -1), f"column must be from 0 to {P4 - 1} on P4; got -1"),
     ),
 )
 def test_a_cell_that_does_not_exist_is_named(explorer, cell, message):

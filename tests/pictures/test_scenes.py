@@ -126,9 +126,7 @@ def test_a_mixture_is_two_backgrounds_and_leaves_other_scenes_alone(monkeypatch)
 
     plain, mixed = ([tones(seed, mixture) for seed in range(30)] for mixture in (0.0, 1.0))
     assert max(plain) == 1, "one tone of light, whatever the crop"
-    assert np.mean(np.array(mixed) >= 2) > 0.5, (
-        "two tones, unless one fills the picture or all is one slow fade"
-    )
+    assert np.mean(np.array(mixed) >= 2) > 0.5, "two tones, unless one fills the picture or all is one slow fade"
 
 
 def test_mixtures_are_the_same_on_every_machine():
