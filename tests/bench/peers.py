@@ -31,7 +31,8 @@ from .machine import machine
 from .peer_models import PEERS
 
 DOCS = Path(__file__).parents[2] / "docs"
-ALIKE = {"short_side": 128, "long_side": 512, "sizes_of_interest": (32, 64)}  # scenes at their own size, for all
+# For all: scenes at their own size, and bases from one map, so that no change of the shipped model changes the contest
+ALIKE = {"short_side": 128, "long_side": 512, "sizes_of_interest": (32, 64), "basis_inputs": ("c3",)}
 DEDICATED = {"bases": 4, "attention_side": 7, "output_side": 28, "nested": False}
 
 CONTESTANTS = {

@@ -3,6 +3,8 @@
 import lab
 import pytest
 
+from blendlab.sources import shipped_model
+
 pytestmark = pytest.mark.browser
 
 CELLS = (
@@ -20,6 +22,8 @@ location
     "print('still', detector.threshold.value)",
 )
 CELL, WHOSE, STAGES = 0, 1, 2
+SIDE = shipped_model().config.short_side  # of the network's image; the scene is 128
+P3 = SIDE // 8  # cells on a side of the scores' map
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,7 @@ def test_arrow_keys_on_the_maps_do_so_too(notebook):
 def test_a_click_on_the_scores_map_chooses_the_cell_under_it(notebook):
     scores = board(notebook, CELL).get_by_role("img", name="scores of P3")
     area = scores.bounding_box()
-    notebook.page.mouse.click(area["x"] + area["width"] * 20.5 / 24, area["y"] + area["height"] * 4.5 / 24)
+    notebook.page.mouse.click(area["x"] + area["width"] * 20.5 / P3, area["y"] + area["height"] * 4.5 / P3)
     notebook.wait_for_text("P3 row 4 column 20", CELL)
 
 
@@ -100,7 +104,7 @@ def test_a_click_on_the_photograph_does_so_and_the_box_stays_where_the_network_p
     notebook.page.mouse.down()
     notebook.page.mouse.move(x + 40, y + 40, steps=4)  # a drag moves no box here
     notebook.page.mouse.up()
-    notebook.wait_for_text("P3 row 18 column 18", CELL)
+    notebook.wait_for_text(f"P3 row {P3 * 3 // 4} column {P3 * 3 // 4}", CELL)
     drawn = photo.locator(".bl-box").evaluate("r => ['x', 'y', 'width', 'height'].map((n) => +r.getAttribute(n))")
     told = notebook.text(CELL).split("; box ")[1].split(";")[0].split(", ")
     x1, y1, x2, y2 = map(int, told)
@@ -110,7 +114,8 @@ def test_a_click_on_the_photograph_does_so_and_the_box_stays_where_the_network_p
 
 def test_the_level_changes_its_map(notebook):
     notebook.dropdown("level").select_option("P5, stride 32")
-    notebook.wait_for_text("P5 row 4 column 4", CELL)
+    there = (P3 * 3 // 4 + 0.5) * 8 // 32  # the same place
+    notebook.wait_for_text(f"P5 row {there:.0f} column {there:.0f}", CELL)
     assert board(notebook, CELL).get_by_role("img", name="scores of P5").count() == 1
 
 
