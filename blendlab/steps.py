@@ -51,8 +51,9 @@ def roi_align(
     scale = check.scale("spatial_scale", spatial_scale)
     ratio = check.whole("sampling_ratio", sampling_ratio)
     check.flag("aligned", aligned)
+    rois = check.rois(boxes, features)
     with full_precision(features):
-        return crop(features, check.rois(boxes, features), R, scale, ratio, aligned).to(features.dtype)
+        return crop(features, rois, R, scale, ratio, aligned).to(features.dtype)
 
 
 def interpolate(attention: Tensor, output_size: int, mode: str = "bilinear", align_corners: bool = False) -> Tensor:

@@ -137,6 +137,11 @@ def test_boxes_on_another_device(take):
     raises(lambda: take(BOXES.to("meta")), ValueError, "boxes", "on meta", "the maps' device, cpu")
 
 
+@pytest.mark.parametrize("name", ["roi_align", "roi_align adaptive", "roi_pool"])
+def test_maps_on_another_device(name):
+    raises(lambda: TAKE_BOXES[name](BOXES, MAPS.to("meta")), ValueError, "boxes", "on cpu", "the maps' device, meta")
+
+
 # --- features and bases: one name or the other for the same maps
 
 WRONG_MAPS = [
