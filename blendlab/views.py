@@ -84,9 +84,10 @@ class Limits:
 
     @classmethod
     def of(cls, bases: Tensor, attention: Tensor) -> "Limits":
-        # A trained attention has a few cells of +-50 in the midst of +-3. A softmax is decided by differences of 3:
-        # one cell in twenty at the end of the colours hides nothing that matters, and the others are seen.
-        return cls(_reach(bases, 0.995), _reach(attention, 0.95))
+        # A trained attention has a few cells of +-50 in the midst of +-3, a trained basis some of +-40 in the midst of
+        # +-4. A softmax is decided by differences of 3, a mask by signs: one cell in twenty, one in ten at the end of
+        # the colours hide nothing that matters, and the others are seen.
+        return cls(_reach(bases, 0.9), _reach(attention, 0.95))
 
 
 def _reach(values: Tensor, share: float) -> float:

@@ -85,7 +85,7 @@ def test_nan_and_infinity_have_a_code():
 def test_limits_are_the_reach_of_most_numbers_not_of_outliers():
     bases = torch.rand(1, 4, 50, 50) * 2 - 1
     calm = Limits.of(bases, torch.ones(2, 4, 7, 7))
-    assert calm.base == pytest.approx(0.995, abs=0.01)  # the 99.5th percentile of |uniform|: 10,000 numbers
+    assert calm.base == pytest.approx(0.9, abs=0.01)  # the 90th percentile of |uniform|: 10,000 numbers
     assert calm.attention == 1.0
     attention = torch.rand(2, 4, 7, 7)
     attention[:, 0, 0] = 50.0  # one in 28: a trained attention's few cells far above all others
