@@ -19,6 +19,25 @@ class Slider(widgets.IntSlider):
     value = traitlets.CInt(0).tag(sync=True, echo_update=False)
 
 
+class Share(widgets.SelectionSlider):
+    """A slider from `least` to `most` in steps, and the value that it begins with. Its moves are not sent back either.
+
+    A value set in code goes to the nearest place. Not a FloatSlider: its page computes 0.6000000000000001, sends that
+    back as if a hand had moved it, and by then code may have set the next value, which this would undo.
+    """
+
+    index = traitlets.Int(help="Selected index").tag(sync=True, echo_update=False)
+
+    def __init__(self, value: float, *, least: float = 0.05, most: float = 1.0, step: float = 0.05, **keywords):
+        count = round((most - least) / step)
+        numbers = sorted({round(least + step * i, 2) for i in range(count + 1)} | {value})
+        super().__init__(options=[(f"{number:.2f}", number) for number in numbers], value=value, **keywords)
+
+    @traitlets.validate("value")
+    def _validate_value(self, proposal: dict) -> float:
+        return min((number for _, number in self.options), key=lambda number: abs(number - proposal["value"]))
+
+
 class Explorer(widgets.VBox):
     """Controls and a board. A subclass makes the controls, draws in `_update`, and registers callbacks by `_listen`.
 
