@@ -1,4 +1,4 @@
-"""Python's side of the board. It holds what is shown, as plain numbers; board.js draws it.
+"""Python's side of the board. It holds what is shown, as plain numbers; the page draws it.
 
 A slider step sends one message: the panels' codes (uint8) in one buffer, and a list that says which bytes are what.
 """
@@ -18,6 +18,7 @@ from .snapshot import draw
 
 HERE = Path(__file__).parent
 COLOURS = json.loads((HERE / "colours.json").read_text())
+PAGE = ("sheet", "panel", "photo", "easel", "pointer", "ahead", "board")  # a widget's page has one file: these, joined
 
 
 class Board(anywidget.AnyWidget):
@@ -26,12 +27,11 @@ class Board(anywidget.AnyWidget):
     Call `show_picture`, `show_bases` and `show_steps`; set `boxes`, `text`, `notes`, `timing`, `error`. Events come to
     the functions given to `on_click(x, y)` (image pixels), `on_pixel(row, column)` or `on_pixel(None, None)`,
     `on_cell(panel's name, k, row, column)` for a cell of a panel that has `cells` (None: wherever it last was), and
-    `on_box(x1, y1, x2, y2)`; on a `fixed` board `on_step(dx, dy)`, of -1, 0 and 1.
+    `on_box(x1, y1, x2, y2)`; on a `fixed` board `on_step(dx, dy)`, of -1, 0 and 1. When the hand that moved one of the
+    `sliders` rests, `on_ahead(its model)` is asked for {value: `pack_steps` of it}: what the values nearby would show.
     """
 
-    _esm = "".join(
-        (HERE / f"{part}.js").read_text() for part in ("easel", "pointer", "board")
-    )  # a widget's page has one file
+    _esm = "".join((HERE / f"{part}.js").read_text() for part in PAGE)
     _css = HERE / "board.css"
 
     colours = traitlets.Dict(COLOURS).tag(sync=True)
@@ -56,6 +56,7 @@ class Board(anywidget.AnyWidget):
     # x1, y1, x2, y2 and the time, set by the page while a box is dragged; a trait, since ipywidgets then keeps only the
     # newest of waiting values
     dragged = traitlets.List(traitlets.Float()).tag(sync=True, echo_update=False)
+    sliders = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the models of those that `on_ahead` knows
 
     def __init__(self, *, transposed: bool = False, fixed: bool = False, rows: Sequence[str] = (), hint: str = ""):
         super().__init__(transposed=transposed, fixed=fixed, rows=list(rows), hint=hint)
@@ -67,6 +68,8 @@ class Board(anywidget.AnyWidget):
         self.observe(lambda change: change["new"] and self.on_box(*change["new"][:4]), "dragged")
         self.on_new_box: Callable[[float, float, float, float], None] = lambda *box: None
         self.on_stroke: Callable[[list[list[float]], float, bool], None] = lambda points, radius, erase: None
+        self.on_ahead: Callable[[str], dict[int, dict]] = lambda slider: {}
+        self._serial = 0  # of the steps
         self._stroke = 0  # the page's number of the last stroke that came
         self.on_msg(self._event)
 
@@ -83,25 +86,15 @@ class Board(anywidget.AnyWidget):
         self.bases = _pack([panel])
 
     def show_steps(
-        self,
-        panels: Sequence[Panel],
-        selected: int,
-        pixel: PixelSum | None,
-        told: Told | None = None,
+        self, panels: Sequence[Panel], selected: int, pixel: PixelSum | None, told: Told | None = None
     ) -> None:
-        """The steps of the instance whose box is the `selected` of `boxes`, the sum at the pinned pixel, and what is
-        told of that pixel or of the chosen cell: lines below the sum, and marks (the panels hold their own)."""
-        more = (
-            {
-                "heading": told.heading,
-                "lines": told.lines,
-                "cell": told.cell,
-                "base_marks": _lattices(told.marks.get("bases", ())),
-            }
-            if told
-            else {}
-        )
-        self.steps = _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel), **more)
+        """See `pack_steps`."""
+        self.show_packed(pack_steps(panels, selected, pixel, told))
+
+    def show_packed(self, steps: dict) -> None:
+        """What `pack_steps` made."""
+        self._serial += 1
+        self.steps = steps | {"serial": self._serial}
 
     def point(
         self,
@@ -140,6 +133,32 @@ class Board(anywidget.AnyWidget):
             self.on_step(content["dx"], content["dy"])
         elif content["kind"] == "cell":
             self.on_cell(content["name"], content["k"], content["row"], content["column"])
+        elif content["kind"] == "ahead":
+            self._send_ahead(content["slider"])
+
+    def _send_ahead(self, slider: str) -> None:
+        serial = self._serial  # the page drops what is beside other steps than it has
+        near = self.on_ahead(slider)
+        words = {"values": list(near), "words": [steps["words"] for steps in near.values()]}
+        self.send({"kind": "ahead", "slider": slider, "serial": serial} | words, [s["codes"] for s in near.values()])
+
+
+def pack_steps(
+    panels: Sequence[Panel], selected: int, pixel: PixelSum | None, told: Told | None = None
+) -> dict[str, str | bytes]:
+    """As `_pack`: the steps of the instance whose box is the `selected` of `boxes`, the sum at the pinned pixel, what
+    is told of that pixel or of the chosen cell: lines below the sum, and marks (the panels hold their own)."""
+    more = (
+        {
+            "heading": told.heading,
+            "lines": told.lines,
+            "cell": told.cell,
+            "base_marks": _lattices(told.marks.get("bases", ())),
+        }
+        if told
+        else {}
+    )
+    return _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel), **more)
 
 
 def _rounded(shape: Sequence[float | str]) -> list[float | str]:

@@ -48,12 +48,32 @@ class Explorer(widgets.VBox):
     def __init__(self, board: Board):
         super().__init__()
         self.board = board
+        self.board.on_ahead = self._ahead
         self._held = False
+        self._foreseen: dict[str, str] = {}
 
     def _listen(self, control: widgets.Widget, act: Callable[[], None] | None = None) -> None:
         """Call `act` (or `_update`) when the value of `control` changes."""
         guarded = self._guarded(act or self._update)
         control.observe(lambda change: None if self._held else guarded(), "value")
+
+    def _foresee(self, *names: str) -> None:
+        """The page may have what these sliders' next values would show before the hand moves: see `_steps`."""
+        self._foreseen = {getattr(self, name).model_id: name for name in names}
+        self.board.sliders = list(self._foreseen)
+
+    def _steps(self, **moved: int) -> dict | None:
+        """What the board would show, by `pack_steps`, with sliders `moved` to other values and all else as it is; None
+        where more than the steps would change. It leaves no trace in the explorer."""
+        raise NotImplementedError
+
+    def _ahead(self, model: str) -> dict[int, dict]:
+        """The steps one value to either side of a foreseen slider."""
+        name = self._foreseen[model]
+        slider = getattr(self, name)
+        near = (slider.value - slider.step, slider.value + slider.step)
+        steps = {value: self._steps(**{name: value}) for value in near if slider.min <= value <= slider.max}
+        return {value: shown for value, shown in steps.items() if shown is not None}
 
     def _guarded(self, act: Callable) -> Callable:
         def call(*arguments):

@@ -13,7 +13,7 @@ from ipywidgets import Layout
 
 from .. import check, views
 from ..blender import Blender, BlendTrace
-from ..board import Board
+from ..board import Board, pack_steps
 from ..explain_views import marked
 from ..paste import mask_iou
 from ..pictures import Picture, load
@@ -134,6 +134,7 @@ class BlenderExplorer(Explorer):
             self._listen(control, self._source_changed)
         for name in ("instance", "normalizer", "order", "interpolation", "pooling", "sampling_ratio", "aligned"):
             self._listen(getattr(self, name))
+        self._foresee("K", "M", "R")
         self.reset.on_click(self._guarded(lambda _: self._reset()))
         self.board.on_click = self._guarded(self._clicked)
         self.board.on_pixel = self._guarded(self._pinned)
@@ -256,8 +257,42 @@ class BlenderExplorer(Explorer):
         if self._source is None:
             return self._source_changed()  # it could not be made: again
         dropped = self._fit_normalizer(bases)
-        instance, K, M, R = self.instance.value, self.K.value, self.M.value, self.R.value
+        sizes = {letter: getattr(self, letter).value for letter in "KMR"}
+        began = time.perf_counter()
+        self.trace = trace = self._blended(**sizes)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        instance = self.instance.value
+        self._provenance.truth = self.picture.masks[instance]
+        if not self._provenance.holds(trace):
+            self._provenance.cell = None
+        steps = self._packed(trace)
+        with self.board.hold_sync():
+            if bases and self.whole_bases and not self.board.transposed:
+                self.board.show_bases(views.base_panel(self._source.bases, self._limits))
+            self.board.show_packed(steps)
+            self.board.error = ""
+        # the panels are on their way; what takes time to count, and to say, follows
         box = self._box(instance)
+        self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
+        with self.board.hold_sync():
+            self.board.text = self._sentence(trace, box)
+            self.board.notes = self._notes(trace, dropped)
+            self.board.timing = f"blend {milliseconds:.2f} ms" + f" on {self.device.value}" * (
+                len(self.device.options) > 1
+            )
+
+    @one_thread()
+    @torch.no_grad()
+    def _steps(self, **moved: int) -> dict | None:
+        if self.trace is None or self._source is None or self._making:
+            return None
+        sizes = {letter: getattr(self, letter).value for letter in "KMR"} | moved
+        if list(self.normalizer.options) != _normalizers(sizes["K"]):
+            return None  # the menu would change too
+        return self._packed(self._blended(**sizes))
+
+    def _blended(self, K: int, M: int, R: int) -> BlendTrace:
+        """The selected instance with everything but K, M and R as the controls have it."""
         blender = Blender(
             R,
             self._source.spatial_scale,
@@ -268,28 +303,16 @@ class BlenderExplorer(Explorer):
             normalizer=self.normalizer.value,
             order=self.order.value,
         )
-        began = time.perf_counter()
-        trace = self._blend(blender, K, M, instance, self._boxes.get(instance))
-        milliseconds = 1000 * (time.perf_counter() - began)
-        self.trace = trace
-        panels = self._panels(trace)
+        instance = self.instance.value
+        return self._blend(blender, K, M, instance, self._boxes.get(instance))
+
+    def _packed(self, trace: BlendTrace) -> dict:
+        """The steps as the board takes them, with what is told of the pinned pixel or the chosen cell."""
+        R = trace.settings.output_size
         pixel = None if self._pin is None else tuple(int(share * R) for share in reversed(self._pin))
-        self._provenance.truth = self.picture.masks[instance]
         told = self._provenance.tell(trace, pixel)
-        with self.board.hold_sync():
-            if bases and self.whole_bases and not self.board.transposed:
-                self.board.show_bases(views.base_panel(self._source.bases, self._limits))
-            shown = views.pixel_sum(trace, *pixel) if pixel and not told.cell else None
-            self.board.show_steps(marked(panels, told), instance, shown, told)
-            self.board.error = ""
-        # the panels are on their way; what takes time to count, and to say, follows
-        self.iou = mask_iou(trace.probabilities[0], box, self.picture.masks[instance])
-        with self.board.hold_sync():
-            self.board.text = self._sentence(trace, box)
-            self.board.notes = self._notes(trace, dropped)
-            self.board.timing = f"blend {milliseconds:.2f} ms" + f" on {self.device.value}" * (
-                len(self.device.options) > 1
-            )
+        shown = views.pixel_sum(trace, *pixel) if pixel and not told.cell else None
+        return pack_steps(marked(self._panels(trace), told), self.instance.value, shown, told)
 
     def _panels(self, trace: BlendTrace) -> list[views.Panel]:
         """What the board's columns show. A lesson's explorer may show something else of the same trace."""

@@ -9,7 +9,7 @@ from ipywidgets import Layout
 from torch import Tensor
 
 from .. import check, views
-from ..board import Board
+from ..board import Board, pack_steps
 from ..sources import Source
 from ..steps import interpolate, interpolation_matrix
 from ..threads import one_thread
@@ -63,6 +63,7 @@ class InterpolateExplorer(Explorer):
         self.children = [widgets.HBox([self.M, self.R, self.basis], layout=row), self.board]
         for control in (self.M, self.R, self.basis):
             self._listen(control)
+        self._foresee("M", "R")
         self.board.on_pixel = self._guarded(self._chosen)
         self._guarded(self._update)()
 
@@ -77,24 +78,49 @@ class InterpolateExplorer(Explorer):
     @torch.no_grad()
     def _update(self) -> None:
         M, R = self.M.value, self.R.value
-        self.attention = self._read(M)  # (M,M)
-        a = self.attention[None, None]
-        self.nearest = interpolate(a, R, "nearest")[0, 0]  # (R,R)
-        self.bilinear = interpolate(a, R)[0, 0]
-        self.corners = interpolate(a, R, align_corners=True)[0, 0]
-        pixel = None if self._pin is None else tuple(int(share * R) for share in self._pin)
-        chosen = None if pixel is None else PixelSum(*pixel, [], 0.0, 0.5, False)
+        maps = self._maps(M, R)
+        self.attention, self.nearest, self.bilinear, self.corners = maps
         with self.board.hold_sync():
-            self.board.show_steps(self._panels(M, R, pixel), 0, chosen)
+            self.board.show_packed(self._packed(M, R, maps))
             self.board.text = self._sentence(M, R)
-            self.board.notes = _notes(M, R, pixel)
+            self.board.notes = _notes(M, R, self._pixel(R))
             self.board.error = ""
 
-    def _panels(self, M: int, R: int, pixel: tuple[int, int] | None) -> list[Panel]:
-        halves, corners = sample_places(M, R, False), sample_places(M, R, True)
-        marks = [Lattice("ring", corners, corners), Lattice("dot", halves, halves)]
+    @one_thread()
+    @torch.no_grad()
+    def _steps(self, **moved: int) -> dict:
+        sizes = {"M": self.M.value, "R": self.R.value} | moved
+        return self._packed(**sizes, maps=self._maps(**sizes))
+
+    def _maps(self, M: int, R: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The attention (M,M), and what each rule makes of it: nearest, bilinear, with align_corners, (R,R) each."""
+        attention = self._read(M)  # (M,M)
+        a = attention[None, None]
+        made = interpolate(a, R, "nearest"), interpolate(a, R), interpolate(a, R, align_corners=True)
+        return attention, *(values[0, 0] for values in made)
+
+    def _pixel(self, R: int) -> tuple[int, int] | None:
+        return None if self._pin is None else tuple(int(share * R) for share in self._pin)
+
+    def _packed(self, M: int, R: int, maps: tuple[Tensor, ...]) -> dict:
+        pixel = self._pixel(R)
+        chosen = None if pixel is None else PixelSum(*pixel, [], 0.0, 0.5, False)
+        return pack_steps(self._panels(M, R, pixel, *maps), 0, chosen)
+
+    def _panels(
+        self,
+        M: int,
+        R: int,
+        pixel: tuple[int, int] | None,
+        attention: Tensor,
+        nearest: Tensor,
+        bilinear: Tensor,
+        corners: Tensor,
+    ) -> list[Panel]:
+        inner, outer = sample_places(M, R, False), sample_places(M, R, True)
+        marks = [Lattice("ring", outer, outer), Lattice("dot", inner, inner)]
         if pixel is not None:  # the pin shows where it lies by the reference's rule, the cross by the other
-            marks.append(Lattice("cross", [corners[pixel[1]]], [corners[pixel[0]]]))
+            marks.append(Lattice("cross", [outer[pixel[1]]], [outer[pixel[0]]]))
 
         def panel(name: str, values: Tensor, title: str, rule: str, told: str, reach: float = 1.0, marks=()) -> Panel:
             limit = reach * self._limit
@@ -104,14 +130,14 @@ class InterpolateExplorer(Explorer):
 
         size = f"{R} × {R}"
         return [
-            panel("attention", self.attention, "attention and samples", "■ align_corners=False, □ True",
+            panel("attention", attention, "attention and samples", "■ align_corners=False, □ True",
                   f"{M} × {M} attention numbers, and the places of {size} samples by both conventions", marks=marks),
-            panel("nearest", self.nearest, "nearest", "tiles", f"{size}, each the number of one cell"),
-            panel("bilinear", self.bilinear, "bilinear", "U a Uᵀ, the reference",
+            panel("nearest", nearest, "nearest", "tiles", f"{size}, each the number of one cell"),
+            panel("bilinear", bilinear, "bilinear", "U a Uᵀ, the reference",
                   f"{size}, each a mean of at most four cells"),
-            panel("corners", self.corners, "bilinear", "align_corners=True",
+            panel("corners", corners, "bilinear", "align_corners=True",
                   f"{size}, the first and last sample on the centres of the outer cells"),
-            panel("difference", self.corners - self.bilinear, "difference", "True − False",
+            panel("difference", corners - bilinear, "difference", "True − False",
                   f"{size}, what align_corners changes", 0.5),
         ]  # fmt: skip
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import check, explain, reads
 from ..blender import Blender, BlendTrace
-from ..board import Board
+from ..board import Board, pack_steps
 from ..board.snapshot import TABLE
 from ..explain_views import Told, marked
 from ..pictures import Picture
@@ -68,6 +68,7 @@ class Microscope(Explorer):
         ]
         self._listen(self.R)
         self._listen(self.shown)
+        self._foresee("R")
         self.reset.on_click(self._guarded(lambda _: self._reset()))
         self.board.on_box = self._guarded(self._dragged)
         self.board.on_cell = self._guarded(self._chosen)
@@ -128,38 +129,40 @@ class Microscope(Explorer):
     @torch.no_grad()
     def _update(self) -> None:
         R, name = self.R.value, self.shown.value
-        row, column = (min(place, R - 1) for place in self._bin[1:])
-        self._bin = (name, row, column)
-        box, attention = torch.tensor([self._box], dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
-        self.traces = {
-            variant: Blender(R, 1 / STRIDE, **options)(self.features.double(), attention, box)
-            for variant, options in VARIANTS.items()
-        }
-        origin = explain.pixel(self.traces[name], row, column)
-        told = self._told(origin)
+        self._bin = (name, *(min(place, R - 1) for place in self._bin[1:]))
+        self.traces = self._cropped(R)
+        origin = explain.pixel(self.traces[name], *self._bin[1:])
         with self.board.hold_sync():
             self.board.boxes = list(self._box)
-            self.board.show_steps(marked([self._panel(variant) for variant in VARIANTS], told), 0, None, told)
+            self.board.show_packed(self._packed(self.traces, self._bin, origin))
             self._point(origin)
             self.board.text = self._sentence(origin)
             self.board.error = ""
 
-    def _panel(self, variant: str) -> Panel:
-        R = self.R.value
+    @one_thread()
+    @torch.no_grad()
+    def _steps(self, R: int) -> dict:
+        name, row, column = self._bin
+        traces, place = self._cropped(R), (name, min(row, R - 1), min(column, R - 1))
+        return self._packed(traces, place, explain.pixel(traces[name], *place[1:]))
+
+    def _cropped(self, R: int) -> dict[str, BlendTrace]:
+        box, attention = torch.tensor([self._box], dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+        return {
+            variant: Blender(R, 1 / STRIDE, **options)(self.features.double(), attention, box)
+            for variant, options in VARIANTS.items()
+        }
+
+    def _packed(self, traces: dict[str, BlendTrace], place: tuple[str, int, int], origin: explain.PixelOrigin) -> dict:
+        told, panels = _told(place, origin), [self._panel(variant, trace) for variant, trace in traces.items()]
+        return pack_steps(marked(panels, told), 0, None, told)
+
+    def _panel(self, variant: str, trace: BlendTrace) -> Panel:
+        R = trace.settings.output_size
         rule = "aligned, " * ("ratio" in variant or variant == "adaptive")
         rule += {"RoIPool": "largest cell", "half pixel off": "ratio 1"}.get(variant, variant)
-        return Panel(variant, self.traces[variant].regions[0], "diverging", -self._limit, self._limit, variant, rule,
+        return Panel(variant, trace.regions[0], "diverging", -self._limit, self._limit, variant, rule,
                      f"{R} × {R} bins, {rule}", cells=True)  # fmt: skip
-
-    def _told(self, origin: explain.PixelOrigin) -> Told:
-        name, row, column = self._bin
-        frame = Lattice("frame", [column, column + 1], [row, row + 1])
-        cells = origin.terms[0].base_cells
-        total = " + ".join(f"{c.weight:.3f}·({c.value:.2f})" for c in cells) or "nothing"
-        how = f"the mean of {_counted(len(origin.points), 'sample')}"
-        lines = [f"r = {total} = {origin.logit:.3f}", how if origin.points else "the largest cell; equal ones share"]
-        place = {"name": name, "k": 0, "row": row, "column": column}
-        return Told(dict.fromkeys(VARIANTS, (frame,)), f"{name}: bin row {row}, column {column}", lines, place)
 
     def _point(self, origin: explain.PixelOrigin) -> None:
         """Bins, samples, and the cells that the bin under the glass reads with their weights."""
@@ -196,6 +199,17 @@ class Microscope(Explorer):
 
     def __repr__(self) -> str:
         return f"Microscope(box={self._box}, R={self.R.value}, shown={self.shown.value!r})"
+
+
+def _told(place: tuple[str, int, int], origin: explain.PixelOrigin) -> Told:
+    name, row, column = place
+    frame = Lattice("frame", [column, column + 1], [row, row + 1])
+    cells = origin.terms[0].base_cells
+    total = " + ".join(f"{c.weight:.3f}·({c.value:.2f})" for c in cells) or "nothing"
+    how = f"the mean of {_counted(len(origin.points), 'sample')}"
+    lines = [f"r = {total} = {origin.logit:.3f}", how if origin.points else "the largest cell; equal ones share"]
+    cell = {"name": name, "k": 0, "row": row, "column": column}
+    return Told(dict.fromkeys(VARIANTS, (frame,)), f"{name}: bin row {row}, column {column}", lines, cell)
 
 
 def _counted(count: int, what: str) -> str:

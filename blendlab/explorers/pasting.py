@@ -8,7 +8,7 @@ import torch
 from ipywidgets import Layout
 from torch import Tensor
 
-from ..board import Board
+from ..board import Board, pack_steps
 from ..paste import clip_boxes, paste_masks
 from ..steps import roi_align
 from ..threads import one_thread
@@ -46,6 +46,7 @@ class PasteExplorer(Explorer):
         ]
         for control in controls:
             self._listen(control)
+        self._foresee("x", "R", "threshold")
         self._guarded(self._update)()
 
     @property
@@ -55,26 +56,38 @@ class PasteExplorer(Explorer):
     @one_thread()
     @torch.no_grad()
     def _update(self) -> None:
-        x, R, size = float(self.x.value), self.R.value, (SIDE, SIDE)
+        x, R, threshold = self.x.value, self.R.value, self.threshold.value
+        panels, self.ious = self._drawn(x, R, threshold)
+        told = ", ".join(f"{name} {iou:.2f}" for name, iou in self.ious.items())
+        with self.board.hold_sync():
+            self.board.show_steps(panels, 0, None)
+            self.board.text = (
+                f"Box {x - RADIUS} to {x + RADIUS} in an image {SIDE} wide, R={R}, kept where p ≥ "
+                f"{threshold / 100:.2f}. IoU with what is seen of the disc: {told}."
+            )
+            self.board.error = ""
+
+    @one_thread()
+    @torch.no_grad()
+    def _steps(self, **moved: int) -> dict:
+        sizes = {name: getattr(self, name).value for name in ("x", "R", "threshold")} | moved
+        return pack_steps(self._drawn(**sizes)[0], 0, None)
+
+    def _drawn(self, x: int, R: int, threshold: int) -> tuple[list[Panel], dict[str, float]]:
+        """A panel and an IoU for each order of clipping."""
+        size = (SIDE, SIDE)
         truth = _distance(x, 1) > 0  # (H,W)
         basis = _distance(x, STRIDE).clamp(-8, 8)[None, None]  # (1,1,H/4,W/4): it ends where the image ends
         whole = torch.tensor([[x - RADIUS, SIDE / 2 - RADIUS, x + RADIUS, SIDE / 2 + RADIUS]])
         clipped = clip_boxes(whole, size)
         pairs = {"as it is": (whole, whole), "clip first": (clipped, clipped), "clip between": (whole, clipped)}
-        panels = []
+        panels, ious = [], {}
         for name, (blended, pasted) in pairs.items():
             probabilities = roi_align(basis, blended, R)[:, 0].sigmoid()  # (1,R,R)
-            kept = paste_masks(probabilities, pasted, size)[0] >= self.threshold.value / 100
-            self.ious[name] = float((kept & truth).sum() / (kept | truth).sum())
-            panels.append(_panel(name, kept, truth, self.ious[name]))
-        told = ", ".join(f"{name} {iou:.2f}" for name, iou in self.ious.items())
-        with self.board.hold_sync():
-            self.board.show_steps(panels, 0, None)
-            self.board.text = (
-                f"Box {whole[0, 0]:.0f} to {whole[0, 2]:.0f} in an image {SIDE} wide, R={R}, kept where p ≥ "
-                f"{self.threshold.value / 100:.2f}. IoU with what is seen of the disc: {told}."
-            )
-            self.board.error = ""
+            kept = paste_masks(probabilities, pasted, size)[0] >= threshold / 100
+            ious[name] = float((kept & truth).sum() / (kept | truth).sum())
+            panels.append(_panel(name, kept, truth, ious[name]))
+        return panels, ious
 
     def __repr__(self) -> str:
         return f"PasteExplorer(x={self.x.value}, R={self.R.value}, threshold={self.threshold.value})"

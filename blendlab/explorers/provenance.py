@@ -38,18 +38,23 @@ class Provenance:
         if 0 <= row < height and 0 <= column < width:
             self.cell = step, k, row, column
 
+    def holds(self, trace: BlendTrace) -> bool:
+        """Whether a cell is chosen that these maps have: a slider may have taken it away."""
+        if self.cell is None:
+            return False
+        step, k, row, column = self.cell
+        height, width = trace.inputs.bases.shape[2:] if step == "bases" else (trace.inputs.M,) * 2
+        return k < trace.inputs.K and row < height and column < width
+
     def tell(self, trace: BlendTrace, pixel: tuple[int, int] | None) -> Told:
         """The chosen cell's reach; else the origin of `pixel` (row, column); else nothing."""
-        if self.cell is not None:
+        if self.holds(trace):
             step, k, row, column = self.cell
-            height, width = trace.inputs.bases.shape[2:] if step == "bases" else (trace.inputs.M,) * 2
-            if k < trace.inputs.K and row < height and column < width:
-                target = None if self.truth is None else self._target(trace)
-                reach = (explain.base_cell if step == "bases" else explain.attention_cell)(
-                    trace, k, row, column, target=target
-                )
-                return reach_told(trace, reach)
-            self.cell = None  # a slider took its map away
+            target = None if self.truth is None else self._target(trace)
+            reach = (explain.base_cell if step == "bases" else explain.attention_cell)(
+                trace, k, row, column, target=target
+            )
+            return reach_told(trace, reach)
         return NOTHING if pixel is None else origin_told(explain.pixel(trace, *pixel))
 
     def _target(self, trace: BlendTrace) -> torch.Tensor:

@@ -31,11 +31,11 @@ class SoftmaxExplorer(BlenderExplorer):
             row.children = [control for control in row.children if control not in left_out]
 
     def _panels(self, trace: BlendTrace) -> list[Panel]:
-        self.swapped = swap(trace)
-        self.flipped = float(flips(trace, self.swapped).abs().mean())
-        return order_panels(trace, self.swapped, self._limits)
+        return order_panels(trace, swap(trace), self._limits)
 
     def _sentence(self, trace: BlendTrace, box: list[float]) -> str:
+        self.swapped = swap(trace)
+        self.flipped = float(flips(trace, self.swapped).abs().mean())
         self.swapped_iou = mask_iou(self.swapped.probabilities[0], box, self.picture.masks[self.instance.value])
         return (
             f"{super()._sentence(trace, box)} With the normaliser {self.normalizer.value} before the interpolation, "

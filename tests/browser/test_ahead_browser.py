@@ -1,0 +1,103 @@
+"""A slider's step is on the screen before the kernel has answered it, in a real JupyterLab in headless Chromium."""
+
+import lab
+import pytest
+
+pytestmark = pytest.mark.browser
+
+CELLS = ('from blendlab.explorers import BlenderExplorer\nexplorer = BlenderExplorer("voc", instance=16)\nexplorer',)
+# Counts what came from the kernel ahead of the hand, and how often the sheet of panels was drawn.
+HOOKS = """
+window.seen = { ahead: 0, drawn: 0 };
+window.WebSocket = new Proxy(WebSocket, { construct(Socket, given) {
+  const socket = new Socket(...given);
+  socket.addEventListener("message", async ({ data }) => {
+    const text = typeof data === "string" ? data : new TextDecoder().decode(data);
+    if (text.includes('"kind": "ahead"') || text.includes('"kind":"ahead"')) seen.ahead += 1;
+  });
+  return socket;
+}});
+const draw = CanvasRenderingContext2D.prototype.putImageData;
+CanvasRenderingContext2D.prototype.putImageData = function (...given) {
+  if (this.canvas.classList.contains("bl-sheet")) seen.drawn += 1;
+  return draw.apply(this, given);
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def opened(chrome, server):
+    url, root, _ = server
+    notebook = lab.Notebook(chrome, url, lab.write_notebook(root / "ahead.ipynb", CELLS), script=HOOKS)
+    notebook.run_all()
+    yield notebook
+    notebook.close()
+
+
+def seen(notebook, what: str) -> int:
+    return notebook.page.evaluate("what => seen[what]", what)
+
+
+def run(notebook, code: str) -> None:
+    """In the kernel, and wait: what came from it before has been handled then, since the page takes it in turn."""
+    notebook.page.evaluate(
+        "code => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }).done", code
+    )
+
+
+def begin(notebook, code: str) -> None:
+    notebook.page.evaluate(
+        "code => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }) }", code
+    )
+
+
+def rest(notebook, before: int) -> None:
+    """Wait until the pictures ahead are in the page."""
+    notebook.page.wait_for_function("before => seen.ahead > before", arg=before, timeout=20_000)
+    run(notebook, "pass")
+
+
+def test_a_step_is_seen_while_the_kernel_is_busy(opened, tmp_path):
+    go, M = tmp_path / "go", opened.slider("M")
+    M.focus()
+    before = seen(opened, "ahead")
+    opened.page.keyboard.press("ArrowRight")
+    opened.wait_for_text("4·15·15")
+    rest(opened, before)
+
+    begin(opened, f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)")
+    drawn, sheet = seen(opened, "drawn"), opened.board().locator(".bl-sheet").evaluate("c => c.toDataURL()")
+    opened.page.keyboard.press("ArrowRight")
+    opened.page.wait_for_function("drawn => seen.drawn > drawn", arg=drawn, timeout=20_000)
+    early = opened.board().locator(".bl-sheet").evaluate("c => c.toDataURL()")
+    assert early != sheet and "4·15·15" in opened.text()  # the kernel has not yet spoken
+
+    drawn, before = seen(opened, "drawn"), seen(opened, "ahead")
+    go.touch()
+    opened.wait_for_text("4·16·16")
+    rest(opened, before)
+    assert seen(opened, "drawn") == drawn  # its answer was the same: nothing was drawn again
+    assert opened.board().locator(".bl-sheet").evaluate("c => c.toDataURL()") == early
+
+
+def test_pictures_of_another_state_are_not_used(opened, tmp_path):
+    """Between the hand's rest and its next step, code chose another instance."""
+    M = opened.slider("M")
+    M.focus()
+    before = seen(opened, "ahead")
+    opened.page.keyboard.press("ArrowLeft")
+    rest(opened, before)
+    before = seen(opened, "ahead")
+    run(opened, "explorer.instance.value = 2")
+    opened.wait_for_text("instance 2 ")
+    rest(opened, before)  # they were asked for anew
+    M.focus()
+    size = int(M.get_attribute("aria-valuetext"))
+    opened.page.keyboard.press("ArrowLeft")
+    opened.wait_for_text(f"4·{size - 1}·{size - 1}")
+    shown = opened.board().locator(".bl-sheet").evaluate("c => c.toDataURL()")
+    for instance in (0, 2):  # away and back: drawn from the kernel's own steps
+        run(opened, f"explorer.instance.value = {instance}")
+        opened.wait_for_text(f"instance {instance} ")
+    assert opened.board().locator(".bl-sheet").evaluate("c => c.toDataURL()") == shown
+    assert opened.problems == []
