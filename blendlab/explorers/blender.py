@@ -215,7 +215,7 @@ class BlenderExplorer(Explorer):
         elif inside:
             self._pin = ((x - box[0]) / (box[2] - box[0]), (y - box[1]) / (box[3] - box[1]))
             self._provenance.cell = None
-            self._update()
+            self._tell()
 
     def _pinned(self, row: int | None, column: int | None) -> None:
         R = self.R.value
@@ -223,13 +223,13 @@ class BlenderExplorer(Explorer):
             return  # the click was made on a picture of another R, a moment ago
         self._pin = None if row is None else ((column + 0.5) / R, (row + 0.5) / R)
         self._provenance.cell = None
-        self._update()
+        self._tell()
 
     def _cell_chosen(self, name: str, k: int, row: int | None, column: int | None) -> None:
         """A cell of the bases or of the attention: where does it go? Without a place, the one that the pixel reads."""
         if self.trace is not None:
             self._provenance.choose(self.trace, name, k, row, column, self._pin)
-            self._update()
+            self._tell()
 
     def _dragged(self, *box: float) -> None:
         if not len(self.picture) or self._source is None:
@@ -280,6 +280,14 @@ class BlenderExplorer(Explorer):
             self.board.timing = f"blend {milliseconds:.2f} ms" + f" on {self.device.value}" * (
                 len(self.device.options) > 1
             )
+
+    @one_thread()
+    @torch.no_grad()
+    def _tell(self) -> None:
+        """Another pixel or cell of the same blend."""
+        if self.trace is None or self.board.error:
+            return self._update()
+        self.board.show_packed(self._packed(self.trace))
 
     @one_thread()
     @torch.no_grad()

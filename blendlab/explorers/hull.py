@@ -40,6 +40,13 @@ class HullExplorer(BlenderExplorer):
 
     def _update(self, bases: bool = False) -> None:
         super()._update(bases)
+        self._draw_curves()
+
+    def _tell(self) -> None:
+        super()._tell()
+        self._draw_curves()
+
+    def _draw_curves(self) -> None:
         if self.trace is None or self.board.error:
             return
         R = self.trace.settings.output_size
