@@ -190,7 +190,7 @@ def resize(attention: Tensor, R: int, mode: str, align_corners: bool) -> Tensor:
     if mode == "nearest":
         return F.interpolate(attention, size=(R, R), mode="nearest")
     U = interpolation_matrix(attention.shape[-1], R, align_corners, attention.dtype, attention.device)
-    return U @ attention @ U.T
+    return U @ (attention @ U.T)  # in this order: one product of all rows, then the small ones
 
 
 @lru_cache(maxsize=256)
