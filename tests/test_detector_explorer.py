@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from elsewhere import elsewhere
 
 from blendlab.blendmask import postprocess
 from blendlab.explorers import DetectorExplorer
@@ -150,3 +151,73 @@ def test_an_image_that_is_padded_shows_no_padding():
     assert "of 0 objects found" in explorer.text
     explorer.show.value = "true objects"
     assert explorer.board.notes == ["Nothing is left to show: the picture has no true objects."]
+
+
+def test_more_than_are_kept_are_counted(explorer):
+    explorer.threshold.value = 0.05
+    after = len(postprocess.suppress(_top(explorer), 0.6))
+    assert after > 100 == len(explorer.kept)
+    assert f"{after} after NMS at 0.60, the best 100 stay; " in explorer.text
+    explorer.threshold.value = 0.6
+    assert "after NMS at 0.60; " in explorer.text
+
+
+def test_more_candidates_than_nms_is_given_are_said_not_to_be_drawn(explorer):
+    explorer.show.value = "1 candidates"
+    assert len(explorer.board.notes) == 1
+    explorer.threshold.value = 0.05
+    drawn = len(_top(explorer))
+    assert drawn < len(explorer.candidates) and len(explorer.board.boxes) == 4 * drawn
+    assert explorer.board.notes[0] == f"NMS is given the best 1000 of each level: {drawn} boxes are drawn."
+    explorer.show.value = "2 after NMS"
+    assert len(explorer.board.notes) == 1
+
+
+def _top(explorer):
+    return postprocess.square_root(postprocess.top_of_each_level(explorer.candidates, 1000, 3))
+
+
+def test_found_is_counted_as_by_hand(explorer, picture):
+    explorer.threshold.value = 0.1
+    by_hand = []
+    for i, (truth, label) in enumerate(zip(picture.masks, picture.labels, strict=True)):
+        for mask, said in zip(explorer.detections.masks.numpy(), explorer.detections.labels, strict=True):
+            same = explorer.detections.categories[said] == label
+            if same and (mask & truth).sum() >= 0.5 * (mask | truth).sum():
+                by_hand.append(i)
+                break
+    assert explorer.found == by_hand != []
+
+
+# --- devices
+
+
+def test_the_menu_of_devices_is_shown_where_there_is_a_choice(explorer, picture, monkeypatch):
+    if not torch.cuda.is_available():
+        assert explorer.device not in explorer.children[0].children and explorer.board.timing == ""
+    elsewhere(monkeypatch)
+    other = DetectorExplorer(picture, shipped_model())
+    assert other.device in other.children[0].children and other.device.value == "cpu"
+
+
+def test_the_network_looks_on_the_device_that_the_menu_names(explorer, picture, monkeypatch):
+    other = elsewhere(monkeypatch)
+    moved = DetectorExplorer(picture, shipped_model(), threshold=0.4)
+    before, shared = moved.board.steps["codes"], moved.model
+    assert shared is shipped_model()
+    moved.device.value = other
+    assert moved.model is not shared and moved.model.mean.device == torch.tensor(0, device=other).device
+    assert other in moved.board.timing and not moved.board.error
+    assert moved.text == explorer.text and moved.board.notes == explorer.board.notes
+    codes = [np.frombuffer(codes, np.uint8).astype(int) for codes in (before, moved.board.steps["codes"])]
+    assert np.abs(codes[0] - codes[1]).max() <= 1
+    for show in ("1 candidates", "3 masks", "true objects"):
+        moved.show.value = show
+        assert not moved.board.error
+    moved.device.value = "cpu"
+    assert "on cpu" in moved.board.timing
+
+
+def test_a_device_that_is_not_there_is_named(picture):
+    with pytest.raises(ValueError, match="device must be one of cpu.*; got 'cuda:7'"):
+        DetectorExplorer(picture, shipped_model(), device="cuda:7")

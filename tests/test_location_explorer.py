@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from elsewhere import elsewhere
 
 from blendlab.blendmask import pretrained
 from blendlab.explorers import LocationExplorer
@@ -175,3 +176,45 @@ def test_the_snapshot_and_the_text_stand_beside_the_widget(explorer):
 def test_pretrained_makes_a_model_of_ones_own_each_time(model):
     assert pretrained() is not pretrained()
     assert shipped_model() is model
+
+
+def test_a_cell_that_is_left_out_for_better_ones_is_not_laid_to_nms(picture, model):
+    explorer = LocationExplorer(picture, model, threshold=0.05)
+    funnel = explorer.stages.funnel
+    best, suppressed, top = (set(stage.location.tolist()) for stage in (funnel.best, funnel.suppressed, funnel.top))
+    explorer.speak(*explorer.place((suppressed - best).pop()))
+    assert explorer.verdict == "crowded out" and "100 better ones" in explorer.board.notes[0]
+    explorer.speak(*explorer.place((top - suppressed).pop()))
+    assert explorer.verdict == "suppressed"
+
+
+# --- devices
+
+
+def test_the_menu_of_devices_is_shown_where_there_is_a_choice(explorer, picture, model, monkeypatch):
+    if not torch.cuda.is_available():
+        assert explorer.device not in explorer.children[0].children and explorer.board.timing == ""
+    elsewhere(monkeypatch)
+    assert (other := LocationExplorer(picture, model)).device in other.children[0].children
+
+
+def test_the_device_is_switched_and_the_cell_says_the_same(explorer, picture, model, monkeypatch):
+    other = elsewhere(monkeypatch)
+    moved = LocationExplorer(picture, model)
+    moved.device.value = other
+    assert other in moved.board.timing and not moved.board.error
+    assert moved.model is not model and moved.text == explorer.text
+    for one in (moved, explorer):
+        one.speak(1, 3, 7)
+        one.K.value = 1
+    assert moved.text == explorer.text and moved.board.notes == explorer.board.notes
+    assert {step.device.type for step in (moved.trace.logits, moved.trace.inputs.bases, moved.attention)} == {"cpu"}
+    torch.testing.assert_close(moved.trace.logits, explorer.trace.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(moved.trace.inputs.bases, explorer.trace.inputs.bases, rtol=0, atol=1e-4)
+
+
+def test_it_can_begin_on_another_device_and_one_that_is_not_there_is_named(picture, model, monkeypatch):
+    other = elsewhere(monkeypatch)
+    assert LocationExplorer(picture, model, device=other).device.value == other
+    with pytest.raises(ValueError, match=f"device must be one of cpu, {other}; got 'cuda:7'"):
+        LocationExplorer(picture, model, device="cuda:7")

@@ -16,10 +16,12 @@ class Stopped(BaseException):
 class Beside(widgets.HBox):
     """One piece of work at a time. A second `start` stops the first.
 
-    `work(progress)` runs in a thread and calls progress(step, steps, loss); `done(its result)` is called there too.
+    `work(progress)` runs in a thread and calls progress(step, steps, loss); `done(its result)` is called there too, in
+    its `turn`: a lock that whoever cancels holds, so that nothing comes of work that was cancelled at its very end.
     """
 
-    def __init__(self):
+    def __init__(self, turn: threading.RLock):
+        self._turn = turn
         self.bar = widgets.IntProgress(0, 0, 100, layout=Layout(width="180px"))
         self.said = widgets.Label("")
         self.stop = widgets.Button(description="stop", layout=Layout(width="70px"))
@@ -47,8 +49,9 @@ class Beside(widgets.HBox):
                 before.join()  # it was stopped, and ends at its next step
             try:
                 result = work(progress)
-                if not stopped.is_set():
-                    done(result)
+                with self._turn:
+                    if not stopped.is_set():
+                        done(result)
             except Stopped:
                 pass
             except Exception as problem:  # shown by whoever guards `done`, and raised again in wait()

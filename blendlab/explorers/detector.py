@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 import numpy as np
 import torch
-import traitlets
 from ipywidgets import Layout
 from torch import Tensor
 
@@ -23,7 +22,8 @@ from ..pictures.picture import COLOURS
 from ..sources import shipped_model
 from ..steps import roi_align
 from ..threads import one_thread
-from .base import Explorer
+from .base import Explorer, Share
+from .device import device_menu, is_choice, model_on
 
 if TYPE_CHECKING:
     from ..blendmask import BlendMask
@@ -34,20 +34,6 @@ SHOWN = ("1 candidates", "2 after NMS", "3 masks", "true objects")
 HINT = "Click in a box, or use the arrow keys, to choose it."
 
 
-class Share(widgets.SelectionSlider):
-    """A slider over 0.05, 0.10 ... 1.00 and the value it begins with. Its moves are not sent back: see base.Slider.
-
-    Not a FloatSlider: its page computes 0.6000000000000001, sends that back as if a hand had moved it, and by then code
-    may have set the next value, which this would undo.
-    """
-
-    index = traitlets.Int(help="Selected index").tag(sync=True, echo_update=False)
-
-    def __init__(self, value: float, **keywords):
-        numbers = sorted({round(0.05 * i, 2) for i in range(1, 21)} | {value})
-        super().__init__(options=[(f"{number:.2f}", number) for number in numbers], value=value, **keywords)
-
-
 class DetectorExplorer(Explorer):
     """The detector's stages on a picture: score maps of each level, candidates, NMS, masks.
 
@@ -55,29 +41,44 @@ class DetectorExplorer(Explorer):
     model      a BlendMask; absent, the shipped one.
     threshold  on the score, the root of class times centerness.
     nms        of two boxes of one class with a larger IoU the weaker goes.
+    device     where the network looks, "cpu" or "cuda"; where there is a GPU a menu switches it.
 
     Controls as attributes: threshold, nms, show (one of SHOWN), chosen (which box of those shown). `candidates` and
-    `kept` are what the two decisions leave (Proposals); `detections` what is blended of `kept`.
+    `kept` are what the two decisions leave (Proposals); `detections` what is blended of `kept`. They lie on the device.
     """
 
-    def __init__(self, picture: Picture, model: BlendMask | None = None, *, threshold: float = 0.3, nms: float = 0.6):
-        from ..blendmask.predict import stages  # here: importing torchvision takes over a second
-
+    def __init__(
+        self,
+        picture: Picture,
+        model: BlendMask | None = None,
+        *,
+        threshold: float = 0.3,
+        nms: float = 0.6,
+        device: str | torch.device = "cpu",
+    ):
         self.picture, self.model = picture, model or shipped_model()
         config = self.model.config
         super().__init__(Board(fixed=True, rows=[f"P{3 + i}" for i in range(config.levels)], hint=HINT))
-        self._stages = stages(self.model, picture.image)
-        self._maps = self._level_maps()
-        self._make_controls(threshold, nms)
+        self._make_controls(threshold, nms, device)
         self.board.on_click = self._guarded(self._clicked)
         self.board.on_step = self._guarded(lambda dx, dy: self._choose(self.chosen.value + dx + dy))
-        self._guarded(self._update)()
+        self._guarded(self._look)()
+
+    def _look(self) -> None:
+        """Run the network once, on the device; the controls then choose among what it said."""
+        from ..blendmask.predict import stages  # here: importing torchvision takes over a second
+
+        self.model = model_on(self.model, self.device.value)
+        self._stages = stages(self.model, self.picture.image)
+        self._truth = torch.from_numpy(self.picture.masks).to(self.device.value).flatten(1).float()  # (n,H·W)
+        self._maps = self._level_maps()
+        self._update()
 
     def _level_maps(self) -> dict[str, Tensor]:
-        """(levels,h,w) of the image without its padding: each cell of P4, P5 as a square of P3's."""
+        """(levels,h,w) of the image without its padding, on the host: each cell of P4, P5 as a square of P3's."""
         dense, wide_high = self._stages.output.dense, self._stages.resized.size
         columns, rows = (math.ceil(length / 8) for length in wide_high)
-        classes, centerness = dense.classes[0].sigmoid().amax(1), dense.centerness[0].sigmoid()
+        classes, centerness = dense.classes[0].sigmoid().amax(1).cpu(), dense.centerness[0].sigmoid().cpu()
         maps: dict[str, list[Tensor]] = {"class": [], "centerness": [], "score": []}
         start = 0
         for tower in dense.towers:
@@ -96,7 +97,7 @@ class DetectorExplorer(Explorer):
 
     # ------------------------------------------------------------------ controls
 
-    def _make_controls(self, threshold: float, nms: float) -> None:
+    def _make_controls(self, threshold: float, nms: float, device: str | torch.device) -> None:
         def slider(value: float, description: str, tip: str) -> Share:
             style, wide = {"description_width": "90px"}, Layout(width="auto", flex="1 1 260px")
             return Share(value, description=description, tooltip=tip, style=style, layout=wide)
@@ -105,10 +106,14 @@ class DetectorExplorer(Explorer):
         self.nms = slider(nms, "NMS at IoU", "of two boxes of one class that overlap by more, the weaker goes")
         self.show = widgets.Dropdown(options=SHOWN, value=SHOWN[1], description="show", layout=Layout(width="232px"))
         self.chosen = widgets.BoundedIntText(0, 0, 0, description="chosen", layout=Layout(width="160px"))
-        row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
-        self.children = [widgets.HBox([self.threshold, self.nms, self.show, self.chosen], layout=row), self.board]
-        for control in (self.threshold, self.nms, self.show, self.chosen):
+        self.device = device_menu(device, layout=Layout(width="200px"))
+        controls = [self.threshold, self.nms, self.show, self.chosen]
+        row = widgets.HBox(controls, layout=Layout(flex_flow="row wrap", width="100%", max_width="1500px"))
+        row.children += (self.device,) * is_choice(self.device)
+        self.children = [row, self.board]
+        for control in controls:
             self._listen(control)
+        self._listen(self.device, self._look)
 
     def _choose(self, index: int) -> None:
         if len(self._drawn):
@@ -135,7 +140,8 @@ class DetectorExplorer(Explorer):
         dense, size = seen.output.dense, seen.resized.size
         self.candidates = postprocess.above_threshold(dense, 0, self.threshold.value**2)
         top = postprocess.square_root(postprocess.top_of_each_level(self.candidates, config.top_k, config.levels))
-        self.kept = postprocess.suppress(top, self.nms.value)[: config.max_detections]
+        after = postprocess.suppress(top, self.nms.value)
+        self.kept = after[: config.max_detections]
         self.detections = finish(
             self.model, seen.output, self.kept, size, seen.picture.size, config.bases, config.attention_side, R
         )
@@ -153,13 +159,14 @@ class DetectorExplorer(Explorer):
                 self.model, seen.output, trace_of[chosen : chosen + 1], size, seen.picture.size, config.bases,
                 config.attention_side, R,
             )  # fmt: skip
-            probabilities = one.trace.probabilities if len(one) else probabilities
+            probabilities = one.trace.probabilities.cpu() if len(one) else probabilities
         self.board.boxes = self._drawn.flatten().tolist()
         with self.board.hold_sync():
             self.board.show_picture(self._tinted() if self.show.value == SHOWN[2] else self.picture)
             self.board.show_steps([*self._panels(), self._mask(probabilities)], chosen, None)
-            self.board.text = self._sentence()
-            self.board.notes = self._notes(trace_of, chosen)
+            self.board.text = self._sentence(len(after))
+            self.board.notes = self._notes(trace_of, chosen, len(top))
+            self.board.timing = f"on {self.device.value}" * is_choice(self.device)
             self.board.error = ""
 
     def _boxes(self, top: Proposals) -> tuple[Tensor, Proposals | None]:
@@ -168,7 +175,7 @@ class DetectorExplorer(Explorer):
             return torch.from_numpy(self.picture.boxes), None
         proposals = top[top.scores.argsort(descending=True)] if self.show.value == SHOWN[0] else self.kept
         scale = torch.tensor(self._stages.resized.size * 2) / torch.tensor(self._stages.picture.size * 2)
-        return proposals.boxes / scale, proposals
+        return proposals.boxes.cpu() / scale, proposals
 
     def _panels(self) -> list[views.Panel]:
         levels, rows, columns = self._maps["score"].shape
@@ -197,7 +204,7 @@ class DetectorExplorer(Explorer):
         """The image with every detection's mask in a colour of its own, the best on top."""
         image = self.picture.image.astype(np.float32)
         for i in reversed(range(len(self.detections))):
-            mask = self.detections.masks[i].numpy()
+            mask = self.detections.masks[i].cpu().numpy()
             image[mask] = 0.4 * image[mask] + 0.6 * np.array(COLOURS[i % len(COLOURS)], np.float32)
         return replace(self.picture, image=image.astype(np.uint8))
 
@@ -206,26 +213,24 @@ class DetectorExplorer(Explorer):
     @property
     def found(self) -> list[int]:
         """The true objects that have a detection of their class with a mask IoU of at least 0.5."""
-        masks, labels = self.detections.masks.numpy(), self.detections.labels.tolist()
-        hits = []
-        for i, (truth, label) in enumerate(zip(self.picture.masks, self.picture.labels, strict=True)):
-            union = (masks | truth).sum((1, 2)) if len(masks) else np.zeros(0)
-            ious = (masks & truth).sum((1, 2)) / np.maximum(union, 1) if len(masks) else union
-            same = [self.detections.categories[number] == label for number in labels]
-            if (ious[np.array(same, bool)] >= 0.5).any():
-                hits.append(i)
-        return hits
+        masks, truth = self.detections.masks.flatten(1).float(), self._truth  # (d,H·W), (n,H·W)
+        both = truth @ masks.T  # (n,d) pixels: counts, exact in float32
+        ious = both / (truth.sum(1, keepdim=True) + masks.sum(1) - both).clamp(min=1)
+        said = np.array([self.detections.categories[label] for label in self.detections.labels.tolist()], object)
+        same = np.array(self.picture.labels, object)[:, None] == said  # (n,d)
+        return ((ious >= 0.5).cpu().numpy() & same).any(1).nonzero()[0].tolist()
 
-    def _sentence(self) -> str:
+    def _sentence(self, after: int) -> str:
         config, locations = self.model.config, len(self._stages.output.dense.points)
         levels = ", ".join(f"P{3 + i} {n}" for i, n in enumerate(self.candidates.per_level(config.levels)))
+        best = f", the best {len(self.kept)} stay" if after > len(self.kept) else ""
         return (
             f"{self.picture.name}: {locations} locations × {len(config.categories)} classes; {len(self.candidates)} "
-            f"candidates above {self.threshold.value:.2f} ({levels}); {len(self.kept)} after NMS at "
-            f"{self.nms.value:.2f}; {len(self.found)} of {len(self.picture)} objects found."
+            f"candidates above {self.threshold.value:.2f} ({levels}); {after} after NMS at "
+            f"{self.nms.value:.2f}{best}; {len(self.found)} of {len(self.picture)} objects found."
         )
 
-    def _notes(self, shown: Proposals | None, chosen: int) -> list[str]:
+    def _notes(self, shown: Proposals | None, chosen: int, top: int) -> list[str]:
         if chosen < 0:
             why = "the picture has no true objects" if shown is None else "no score is above the threshold"
             return [f"Nothing is left to show: {why}."]
@@ -235,7 +240,8 @@ class DetectorExplorer(Explorer):
         x, y = self._stages.output.dense.points[shown.location[chosen]].tolist()
         name = self.model.config.categories[int(shown.labels[chosen])]
         box = ", ".join(f"{side:.0f}" for side in self._drawn[chosen].tolist())
-        return [
+        most = f"NMS is given the best {self.model.config.top_k} of each level: {top} boxes are drawn."
+        return [most] * (top < len(self.candidates) and self.show.value == SHOWN[0]) + [
             f"Chosen, {chosen} of those shown: {name}, score {float(shown.scores[chosen]):.2f}, spoken by "
             f"P{3 + int(shown.level[chosen])} at {x:.0f}, {y:.0f} of the network's image; box {box}."
         ]

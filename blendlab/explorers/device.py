@@ -1,12 +1,17 @@
-"""Blending on a device of the reader's choice, and bringing home what the panels show, nothing else."""
+"""Blending, and a network, on a device of the reader's choice; what the panels show is brought home, nothing else."""
 
+import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import torch
 
 from ..blender import Blender, BlenderInputs, BlendTrace
 from ..sources import Source
+
+if TYPE_CHECKING:
+    from ..blendmask import BlendMask
 
 SHOWN = ("regions", "attention", "upsampled", "scores", "products", "logits")
 
@@ -25,6 +30,21 @@ def device_menu(device: str | torch.device, **looks: object) -> widgets.Dropdown
     return widgets.Dropdown(options=options, value=name, description="device", **looks)
 
 
+def is_choice(menu: widgets.Dropdown) -> bool:
+    """Whether there is more than one device: a menu of one is not shown."""
+    return len(menu.options) > 1
+
+
+def model_on(model: "BlendMask", device: str) -> "BlendMask":
+    """The model if it lies on `device`, otherwise a copy there: explorers share the shipped one."""
+    return model if model.mean.device == torch.device(device) else copy.deepcopy(model).to(device)
+
+
+def home(trace: BlendTrace, inputs: BlenderInputs) -> BlendTrace:
+    """The trace with its steps on the host, where `inputs` lie."""
+    return replace(trace, inputs=inputs, **{name: getattr(trace, name).to("cpu") for name in SHOWN})
+
+
 class Blending:
     """A source's arrays on a device. Copied there once; a blend there sends its steps back, never the bases."""
 
@@ -38,8 +58,7 @@ class Blending:
         trace = blender(there.bases, there.attention, there.boxes)
         if self.device == "cpu":
             return trace
-        here = self._inputs(self.source, K, M, instance, box)
-        return replace(trace, inputs=here, **{name: getattr(trace, name).to("cpu") for name in SHOWN})
+        return home(trace, self._inputs(self.source, K, M, instance, box))
 
     def _inputs(self, source: Source, K: int, M: int, instance: int, box: list[float] | None) -> BlenderInputs:
         inputs = source.inputs(K, M, instance)

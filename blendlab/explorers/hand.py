@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 import numpy as np
+import torch
 from ipywidgets import Layout
 
 from ..blender import BlendTrace
@@ -19,6 +20,7 @@ from ..sources import Source
 from .base import Slider
 from .beside import Beside
 from .blender import BlenderExplorer
+from .device import is_choice
 from .provenance import Provenance
 
 HOW = "Choose 'new box' and draw one, 'brush' over the object in it, then press 'fit'."
@@ -29,17 +31,18 @@ ROW = {"flex_flow": "row wrap", "width": "100%", "max_width": "1500px"}
 class HandExplorer(BlenderExplorer):
     """The whole explorer of the blender on what its reader draws on an image, (H,W,3) uint8 RGB.
 
+    device: where bases are fitted and masks are blended; where there is a GPU a menu switches it.
     `draw` a box, `brush` a mask in it, `fit` bases and attention to all that is brushed; by hand, `tool` says what the
     pointer does. While a tool is chosen the board shows the brushed mask, otherwise the blended one.
     """
 
     against = "your mask"
 
-    def __init__(self, image: np.ndarray, name: str = "picture"):
+    def __init__(self, image: np.ndarray, name: str = "picture", *, device: str | torch.device = "cpu"):
         self._turn = threading.RLock()  # a fit ends in a thread of its own
-        self.beside = Beside()
+        self.beside = Beside(self._turn)
         self._new(image, name)
-        super().__init__(self._bare(), sources={"fitted": lambda: self._fitted[1]})
+        super().__init__(self._bare(), sources={"fitted": lambda: self._fitted[1]}, device=device)
 
     def _new(self, image: np.ndarray, name: str) -> None:
         self.beside.cancel()
@@ -52,7 +55,8 @@ class HandExplorer(BlenderExplorer):
     def _make_controls(self) -> None:
         super()._make_controls()
         *self._step_rows, board = self.children
-        self._step_rows[1].children = [c for c in self._step_rows[1].children if c not in (self.source, self.instance)]
+        elsewhere = (self.source, self.instance, self.device)
+        self._step_rows[1].children = [c for c in self._step_rows[1].children if c not in elsewhere]
         tools = [("look", ""), ("new box", "box"), ("brush", "brush"), ("eraser", "erase")]
         self.tool = widgets.ToggleButtons(options=tools, style={"button_width": "80px"})
         self.radius = Slider(
@@ -61,7 +65,8 @@ class HandExplorer(BlenderExplorer):
         self.remove = widgets.Button(description="remove", tooltip="the selected instance", layout=Layout(width="80px"))
         self.fit_button = widgets.Button(description="fit", button_style="primary", layout=Layout(width="80px"))
         tools = [self.tool, self.radius, self.remove, self.fit_button, self.beside]
-        self._first_row = widgets.HBox([self.instance], layout=Layout(**ROW))
+        first = [self.instance] + [self.device] * is_choice(self.device)
+        self._first_row = widgets.HBox(first, layout=Layout(**ROW))
         self._hand_row = widgets.HBox(tools, layout=Layout(**ROW))
         self.children = [self._first_row, self._hand_row, *self._step_rows, board]
 
@@ -115,10 +120,11 @@ class HandExplorer(BlenderExplorer):
         picture = self._drawn.picture(self._name)
         steps = 200 + 100 * len(picture)
         self.board.text = f"{self._name}: fitting bases and attention to {len(picture)} masks, {steps} steps ..."
-        work = super()._guarded(lambda progress: fit_nested(picture, steps=steps, progress=progress))
+        device = self.device.value
+        work = super()._guarded(lambda progress: fit_nested(picture, steps=steps, progress=progress, device=device))
 
         def done(source: Source) -> None:
-            self._fitted = picture, dataclasses.replace(source, note=NOTE)
+            self._fitted = picture, dataclasses.replace(source.to("cpu"), note=NOTE)
             with self._hold():
                 self.tool.value = ""
             self._show_hand()
@@ -210,6 +216,10 @@ class HandExplorer(BlenderExplorer):
         return []
 
     # ------------------------------------------------------------------ BlenderExplorer's, while something is drawn
+
+    def _source_changed(self) -> None:
+        if not self._drawing:  # else the device alone has changed, and nothing is blended yet
+            super()._source_changed()
 
     def _update(self, bases: bool = False) -> None:
         if self._drawing:

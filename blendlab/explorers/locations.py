@@ -14,13 +14,14 @@ import torch
 from ipywidgets import Layout
 
 from .. import check, views
-from ..blender import BlendTrace
+from ..blender import BlenderInputs, BlendTrace
 from ..board import Board
 from ..paste import paste_masks
 from ..pictures import Picture
 from ..sources import shipped_model
 from ..threads import one_thread
 from .base import Explorer, Slider
+from .device import device_menu, home, is_choice, model_on
 
 if TYPE_CHECKING:
     from ..blendmask import BlendMask
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 R = 56
 SHOWN = ("attention", "scores", "regions", "products", "probabilities")
 HINT = "Click a place, or use the arrow keys: its cell speaks."
+FATES = {  # of a cell, the stage that it reached first
+    "kept": "This cell's box is one of the detections.",
+    "crowded out": "NMS left it, but {config.max_detections} better ones are there, and no more are kept.",
+    "suppressed": "Its score is above the threshold, but NMS removed it: a better cell's box overlaps its own.",
+    "below the best": "Its score is above the threshold, but NMS is given the best {config.top_k} of a level alone.",
+    "below the threshold": "Its score is too low, so no one would ask for its mask.",
+}
 
 
 class LocationExplorer(Explorer):
@@ -38,10 +46,12 @@ class LocationExplorer(Explorer):
     level, row, column   the cell to start with, level 0 for P3; absent, the one with the highest score.
     K          bases to read.
     threshold  on the score, which decides the verdict on a cell.
+    device     where the network looks and the blender blends, "cpu" or "cuda"; where there is a GPU a menu switches it.
+               What it said is brought home once, then of each cell what the panels show.
 
     The controls are attributes (level, row, column, K); `speak(level, row, column)` moves all at once. Of the chosen
     cell: `location` (its index among the L), `label`, `score`, `box` (image pixels), `attention` (1,K,M,M), `trace`,
-    `verdict` ("kept", "suppressed" or "below the threshold"), `instance` (the object whose mask its own is most like,
+    `verdict` (one of FATES), `instance` (the object whose mask its own is most like,
     None without objects) and `iou` with it.
     """
 
@@ -55,10 +65,12 @@ class LocationExplorer(Explorer):
         column: int | None = None,
         K: int = 4,
         threshold: float = 0.3,
+        device: str | torch.device = "cpu",
     ):
         super().__init__(Board(fixed=True, hint=HINT))
         self.picture, self.threshold = picture, threshold
         self.model = model or shipped_model()
+        self.device = device_menu(device, layout=Layout(width="200px"))
         self._hear()
         self.trace: BlendTrace | None = None
         self._before: tuple[str, np.ndarray, torch.Tensor] | None = None
@@ -73,6 +85,7 @@ class LocationExplorer(Explorer):
         """Run the network once; every cell is then a reading of what it said."""
         from ..blendmask.predict import stages  # here: importing torchvision takes over a second
 
+        self.model = model_on(self.model, self.device.value)
         self.stages = stages(self.model, self.picture.image, self.threshold)
         dense = self.stages.output.dense
         height, width = self.picture.size
@@ -81,14 +94,20 @@ class LocationExplorer(Explorer):
         self.shapes = [tuple(tower.shape[-2:]) for tower in dense.towers]
         # cells that lie on the image, without those on its padding alone
         self.visible = [(math.ceil(high / stride), math.ceil(wide / stride)) for stride in self.model.config.strides]
-        probability, self.labels = dense.classes[0].sigmoid().max(1)  # (L,)
-        self.classes, self.centerness = probability, dense.centerness[0].sigmoid()
+        self.classes, self.labels = dense.classes[0].cpu().sigmoid().max(1)  # (L,)
+        self.centerness = dense.centerness[0].cpu().sigmoid()
         self.scores = (self.classes * self.centerness).sqrt()
-        self.boxes = dense.boxes()[0]  # (L,4) network pixels
-        self._on_image = (dense.points < torch.tensor([wide, high])).all(1)
+        self.boxes = dense.boxes()[0].cpu()  # (L,4) network pixels
+        self._bases, self._points = self.stages.output.bases.cpu(), dense.points.cpu()
+        self._on_image = (self._points < torch.tensor([wide, high])).all(1)
         loud = self.scores.topk(min(32, len(self.scores))).indices
-        attention = self.model.attention_at(dense, torch.zeros_like(loud), loud)
-        self._limits = views.Limits.of(self.stages.output.bases, attention)  # one scale of colours for all cells
+        self._limits = views.Limits.of(self._bases, self._attention(loud).cpu())  # one scale of colours for all cells
+
+    def _attention(self, locations: torch.Tensor) -> torch.Tensor:
+        """(N,K,M,M) of these of the L locations, on the device."""
+        dense = self.stages.output.dense
+        locations = locations.to(dense.points.device)
+        return self.model.attention_at(dense, torch.zeros_like(locations), locations)
 
     def place(self, location: int) -> tuple[int, int, int]:
         """Level, row and column of a location among the L."""
@@ -116,7 +135,7 @@ class LocationExplorer(Explorer):
         least = 1 if config.nested else config.bases
         K, tip = min(max(K, least), config.bases), "how many bases"
         self.K = Slider(K, least, config.bases, description="K", tooltip=tip, layout=wide)
-        controls = [self.level, self.row, self.column, self.K]
+        controls = [self.level, self.row, self.column, self.K] + [self.device] * is_choice(self.device)
         self.children = [
             widgets.HBox(controls, layout=Layout(flex_flow="row wrap", width="100%", max_width="1500px")),
             self.board,
@@ -124,6 +143,7 @@ class LocationExplorer(Explorer):
         self._listen(self.level, self._level_changed)
         for control in (self.row, self.column, self.K):
             self._listen(control)
+        self._listen(self.device, self._switched)
         self._level = 0
         self.board.on_click = self._guarded(self._clicked)
         self.board.on_step = self._guarded(lambda dx, dy: self._go(self.row.value + dy, self.column.value + dx))
@@ -150,6 +170,10 @@ class LocationExplorer(Explorer):
         """To the nearest cell there is."""
         rows, columns = self.visible[self.level.value]
         self._choose(self.level.value, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1))
+
+    def _switched(self) -> None:
+        self._hear()
+        self._update()
 
     def _level_changed(self) -> None:
         """The same place on another level."""
@@ -180,8 +204,10 @@ class LocationExplorer(Explorer):
         self.box = box[0] / self._scale
         self.label = self.model.config.categories[int(self.labels[here])]
         self.score = float(self.scores[here])
-        attention = self.model.attention_at(self.stages.output.dense, torch.zeros_like(here), here)
-        self.trace = blender(K, R)(*read(self.stages.output.bases, attention, K, M), box)
+        attention = self._attention(here)
+        there = blender(K, R)(*read(self.stages.output.bases, attention, K, M), box.to(attention.device))
+        here = read(self._bases, attention.cpu(), K, M)
+        self.trace = home(there, BlenderInputs(*here, there.inputs.boxes.cpu(), there.inputs.spatial_scale))
         self.attention = self.trace.attention
         mask = (paste_masks(self.trace.probabilities, self.box[None], self.picture.size)[0] >= 0.5).numpy()
         self.instance, self.iou = self._most_like(mask)
@@ -192,6 +218,7 @@ class LocationExplorer(Explorer):
             self.board.show_steps([*panels[:-1], self._score_panel(), panels[-1]], 0, self._own_place())
             self.board.text = self._sentence()
             self.board.notes = self._notes(mask)
+            self.board.timing = f"on {self.device.value}" * is_choice(self.device)
             self.board.error = ""
 
     def _score_panel(self) -> views.Panel:
@@ -208,7 +235,7 @@ class LocationExplorer(Explorer):
 
     def _own_place(self) -> views.PixelSum | None:
         """Where in its own box the location lies; it may lie on the border, but never outside."""
-        point, (x1, y1, x2, y2) = self.stages.output.dense.points[self.location], self.boxes[self.location].tolist()
+        point, (x1, y1, x2, y2) = self._points[self.location], self.boxes[self.location].tolist()
         if x2 <= x1 or y2 <= y1:
             return None
         column, row = ((float(point[0]) - x1) / (x2 - x1), (float(point[1]) - y1) / (y2 - y1))
@@ -223,21 +250,20 @@ class LocationExplorer(Explorer):
 
     def _judged(self) -> str:
         funnel = self.stages.funnel
-        if self.location in funnel.best.location:
-            return "kept"
-        return "suppressed" if self.location in funnel.candidates.location else "below the threshold"
+        stages = (funnel.best, funnel.suppressed, funnel.top, funnel.candidates)
+        reached = [self.location in stage.location for stage in stages] + [True]
+        return list(FATES)[reached.index(True)]
 
     # ------------------------------------------------------------------ words
 
     def _sentence(self) -> str:
-        x, y = (self.stages.output.dense.points[self.location] / self._scale[:2]).tolist()
+        x, y = (self._points[self.location] / self._scale[:2]).tolist()
         box = ", ".join(f"{side:.0f}" for side in self.box.tolist())
         K, M = self.trace.inputs.K, self.trace.inputs.M
-        like = ""
-        if self.instance is not None:
+        like = "; its mask meets no object" if len(self.picture) else ""
+        if self.iou > 0:
             label = self.picture.labels[self.instance]
             like = f"; its mask has IoU {self.iou:.2f} with instance {self.instance} ({label})"
-            like = like if self.iou > 0 else "; its mask meets no object"
         return (
             f"{self.picture.name}, {self._name()} at {x:.0f}, {y:.0f}: says {self.label} "
             f"{float(self.classes[self.location]):.2f} with centerness {float(self.centerness[self.location]):.2f}, "
@@ -248,12 +274,7 @@ class LocationExplorer(Explorer):
         return f"P{3 + self.level.value} row {self.row.value} column {self.column.value}"
 
     def _notes(self, mask: np.ndarray) -> list[str]:
-        fate = {
-            "kept": "This cell's box is one of the detections.",
-            "suppressed": "Its score is above the threshold, but NMS removed it: a better cell's box overlaps its own.",
-            "below the threshold": "Its score is too low, so no one would ask for its mask.",
-        }
-        notes = [f"Threshold {self.threshold:.2f}: {fate[self.verdict]}"]
+        notes = [f"Threshold {self.threshold:.2f}: {FATES[self.verdict].format(config=self.model.config)}"]
         scores, name = self.trace.scores[0], self._name()
         if self._before and self._before[0] != name and self._before[2].shape == scores.shape:
             was, mask_before, scores_before = self._before

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import numpy as np
-import traitlets
+import torch
 from ipywidgets import Layout
 
 from ..pictures import load, names
 from ..pictures.upload import open_image
+from .base import Share
+from .device import model_on
 from .hand import HandExplorer
 
 if TYPE_CHECKING:
@@ -18,12 +20,6 @@ if TYPE_CHECKING:
     from ..blendmask.found import Found
 
 HAND = "drawn by hand"
-
-
-class Score(widgets.FloatSlider):
-    """Its moves are not sent back: see base.Slider."""
-
-    value = traitlets.CFloat(0.0).tag(sync=True, echo_update=False)
 
 
 class PhotoExplorer(HandExplorer):
@@ -35,18 +31,22 @@ class PhotoExplorer(HandExplorer):
 
     The menu `masks` says who finds the objects: "drawn by hand" is HandExplorer's way; a model keeps all that it finds
     in `found`, and the slider `score` says what of that is shown. `model` is the one in memory. `look_at` takes another
-    photograph.
+    photograph. device: where a model looks, bases are fitted and masks are blended.
     """
 
     def __init__(
-        self, photo: str | os.PathLike | bytes = "voc", *, models: "Mapping[str, Callable[[], BlendMask]] | None" = None
+        self,
+        photo: str | os.PathLike | bytes = "voc",
+        *,
+        models: "Mapping[str, Callable[[], BlendMask]] | None" = None,
+        device: str | torch.device = "cpu",
     ):
         self._models = dict(models) if models is not None else _official_models()
         self.model: BlendMask | None = None
         self.found: Found | None = None
         self._asked = self._word = ""
         image, name, self._note = _read(photo)
-        super().__init__(image, name)
+        super().__init__(image, name, device=device)
 
     def _make_controls(self) -> None:
         super()._make_controls()
@@ -55,8 +55,9 @@ class PhotoExplorer(HandExplorer):
         self.upload = widgets.FileUpload(accept="image/*", description="upload", layout=Layout(width="110px"))
         self.path = widgets.Text(description="path", placeholder="then Enter", continuous_update=False, **menu)
         self.masks = widgets.Dropdown(options=[HAND, *self._models], description="masks", **menu)
-        self.score = Score(value=0.5, min=0.25, max=1, step=0.01, description="score", layout=Layout(width="320px"))
-        self._first_row.children = [self.photo, self.upload, self.path, self.masks, self.instance, self.score]
+        self.score = Share(0.5, least=0.25, step=0.01, description="score", layout=Layout(width="320px"))
+        first = [self.photo, self.upload, self.path, self.masks]
+        self._first_row.children = [*first, *self._first_row.children, self.score]
 
     def _connect(self) -> None:
         super()._connect()
@@ -117,6 +118,7 @@ class PhotoExplorer(HandExplorer):
             if name != self._asked:
                 self.model, self._asked = None, ""  # two never live at once
                 self.model, self._asked = self._models[name](), name
+            self.model = model_on(self.model, self.device.value)
         except ValueError as missing:
             self._word = f"{name} cannot be asked: {missing}"
             with self._hold():
@@ -142,6 +144,10 @@ class PhotoExplorer(HandExplorer):
         self._blank(f"{self._name}: {self._asked} finds nothing that scores {self.score.value:.2f} or more{best}.")
 
     # ------------------------------------------------------------------ HandExplorer's
+
+    def _show_hand(self, chosen: int | None = None) -> None:
+        if self.found is None:  # a fit may end while a model's objects are looked at; it waits for the hand's turn
+            super()._show_hand(chosen)
 
     @property
     def _drawing(self) -> bool:

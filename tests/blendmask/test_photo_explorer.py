@@ -22,6 +22,7 @@ from blendlab.sources import random_source
 sys.path.insert(0, __file__.rsplit("/blendmask/", 1)[0])  # tests/, where parity.py lies
 
 import parity
+from elsewhere import elsewhere
 
 OFFICIAL = importlib.import_module("blendlab.blendmask.official")  # the module; the package's name is its function
 IMAGE = draw((4, 4, 30, 40), (20, 20, 60, 50)).image
@@ -42,8 +43,8 @@ def quick(monkeypatch):
     """Fits that take no time, and what they were asked for."""
     asked = []
 
-    def fit(picture, *, steps, progress):
-        asked.append((picture, steps))
+    def fit(picture, *, steps, progress, device):
+        asked.append((picture, steps, device))
         for step in range(1, steps + 1):
             progress(step, steps, 0.5)
         return dataclasses.replace(random_source(picture), name="fitted")
@@ -173,7 +174,7 @@ def test_a_fit_gives_the_whole_explorer_and_drawing_takes_it_away(photo, quick):
     photo.brush([(10, 10), (20, 30)], radius=4)
     photo.tool.value = "brush"
     photo.fit()
-    ((picture, steps),) = quick
+    ((picture, steps, _),) = quick
     assert np.array_equal(picture.masks[0], painted(photo)) and picture.boxes.tolist() == [[4, 4, 30, 40]]
     assert steps == 300 and photo.tool.value == photo.board.tool == ""
     assert "source fitted: K=4" in photo.text and "IoU with your mask" in photo.text
@@ -220,7 +221,7 @@ class Held:
     def __init__(self):
         self.started, self.go, self.steps = threading.Event(), threading.Event(), []
 
-    def __call__(self, picture, *, steps, progress):
+    def __call__(self, picture, *, steps, progress, device):
         for step in range(1, steps + 1):
             progress(step, steps, 0.5)
             self.steps.append(step)
@@ -257,8 +258,44 @@ def test_a_fit_is_stopped_by_hand_and_by_what_makes_it_pointless(photo, monkeypa
         assert photo.trace is None and "fitting" not in photo.text
 
 
+def test_nothing_comes_of_a_fit_that_is_cancelled_at_its_very_end(photo, monkeypatch):
+    """It is done, and waits for the upload, which has the turn, to come to its end."""
+    ended = threading.Event()
+
+    def fit(picture, *, steps, progress, device):
+        ended.set()
+        return random_source(picture)
+
+    monkeypatch.setattr(hand_module, "fit_nested", fit)
+    photo.draw([4, 4, 30, 40])
+    photo.brush([(10, 10)], radius=4)
+    with photo._turn:
+        photo.fit_button.click()
+        assert ended.wait(10)
+        photo.look_at("voc")
+    photo.beside.wait()
+    assert photo._fitted is None and photo.text.startswith("voc, 500 × 375 px: nothing is drawn yet.")
+
+
+def test_a_fit_that_ends_while_a_model_is_looked_at_waits_for_the_hand(photo, monkeypatch):
+    held = Held()
+    monkeypatch.setattr(hand_module, "fit_nested", held)
+    photo.draw([4, 4, 30, 40])
+    photo.brush([(10, 10)], radius=4)
+    photo.fit_button.click()
+    assert held.started.wait(10)
+    photo.score.value = LEAST
+    photo.masks.value = "tiny"
+    said, options = photo.text, photo.instance.options
+    held.go.set()
+    photo.beside.wait()
+    assert photo.text == said and "source tiny" in said and photo.instance.options == options
+    photo.masks.value = HAND
+    assert "IoU with your mask" in photo.text and photo.instance.options == (("0 yours", 0),)
+
+
 def test_an_error_in_a_fit_appears_on_the_board_and_in_the_cell(photo, monkeypatch):
-    def broken(picture, *, steps, progress):
+    def broken(picture, *, steps, progress, device):
         raise MemoryError("no room")
 
     monkeypatch.setattr(hand_module, "fit_nested", broken)
@@ -381,3 +418,53 @@ def test_the_authors_network_from_a_file_is_explored(monkeypatch, tmp_path):
     assert "IoU with the mask as detected 1.000" in photo.text
     assert (photo.K.min, photo.K.max, photo.M.max) == (4, 4, 14)
     assert any("non-commercial" in note for note in photo.board.notes)
+
+
+# ---------------------------------------------------------------- devices
+
+
+def test_the_menu_of_devices_is_shown_where_there_is_a_choice(photo, monkeypatch):
+    if not torch.cuda.is_available():
+        assert photo.device not in photo._first_row.children and photo.device not in photo._step_rows[1].children
+    elsewhere(monkeypatch)
+    other = PhotoExplorer(png(), models={})
+    assert other.device in other._first_row.children and other.device.value == "cpu"
+    with pytest.raises(ValueError, match="device must be one of cpu.*; got 'cuda:7'"):
+        PhotoExplorer(png(), models={}, device="cuda:7")
+
+
+def test_a_fit_is_made_and_blended_on_the_device_that_the_menu_names(quick, monkeypatch):
+    other = elsewhere(monkeypatch)
+    photo = PhotoExplorer(png(), models={})
+    photo.device.value = other  # with nothing drawn yet
+    assert "nothing is drawn yet" in photo.text and not photo.board.error
+    photo.draw([4, 4, 30, 40])
+    photo.brush([(10, 10)], radius=4)
+    photo.device.value = "cpu"
+    photo.device.value = other
+    assert "pixels brushed" in photo.text
+    photo.fit()
+    assert [device for *_, device in quick] == [other]
+    assert other in photo.board.timing and photo.trace.logits.device.type == "cpu"
+    before = photo.trace.logits
+    photo.device.value = "cpu"
+    assert "on cpu" in photo.board.timing
+    torch.testing.assert_close(photo.trace.logits, before, rtol=0, atol=1e-4)
+
+
+def test_a_model_looks_on_the_device_that_the_menu_names(tiny, monkeypatch):
+    other = elsewhere(monkeypatch)
+    photo = PhotoExplorer(png(), models={"tiny": lambda: tiny}, device=other)
+    photo.score.value = LEAST
+    photo.masks.value = "tiny"
+    assert photo.model is not tiny and photo.model.mean.device == torch.tensor(0, device=other).device
+    n, said = len(photo.found.scores), photo.text
+    assert n > 3 and other in photo.board.timing
+    photo.device.value = "cpu"
+    assert len(photo.found.scores) == n and photo.text == said and "on cpu" in photo.board.timing
+
+
+def test_the_score_moves_by_hundredths_and_keeps_to_its_places(found):
+    found.score.value = 0.333
+    assert found.score.value == 0.33
+    assert len(found.score.options) == 76
