@@ -6,6 +6,7 @@ that asks its kernel can go below. Both are measured in the same server and brow
 
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
@@ -46,7 +47,7 @@ explorer
 # Notes every draw on a canvas of an output, and the time just after the frame that shows it.
 HOOKS = """
 (() => {
-  const P = window.bench = { on: false, paints: [], key: 0 };
+  const P = window.bench = { on: false, paints: [], values: [], key: 0 };
   const after = (done) => requestAnimationFrame(() => {
     const channel = new MessageChannel();
     channel.port1.onmessage = done;
@@ -68,6 +69,10 @@ HOOKS = """
     };
   }
   window.addEventListener("keydown", (event) => { if (P.on) P.key = event.timeStamp; }, true);
+  P.watch = (handle) => {
+    const note = () => P.values.push([handle.getAttribute("aria-valuetext"), performance.now()]);
+    new MutationObserver(note).observe(handle, { attributeFilter: ["aria-valuetext"] });
+  };
   // resolves once something was painted and nothing more for `quiet` ms
   P.settled = (quiet, timeout) => new Promise((resolve) => {
     const start = performance.now();
@@ -99,6 +104,28 @@ class Bench(lab.Notebook):
             if paints:
                 found.append(paints[-1])
         return found
+
+    def drag(self, letter: str, seconds: float = 1.5, moves: int = 75, reach: int = 150) -> tuple[int, int, float]:
+        """Drag a slider to the right and half the way back: values passed, pictures painted, ms from the last value to
+        the last picture."""
+        handle, mouse = self.slider(letter), self.page.mouse
+        box = handle.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        handle.evaluate("handle => bench.watch(handle)")
+        mouse.move(x, y)
+        mouse.down()
+        self.page.evaluate("() => Object.assign(bench, { on: true, paints: [], values: [], key: 0 })")
+        began = time.perf_counter()
+        for i in range(1, moves + 1):
+            share = i / moves
+            mouse.move(x + reach * (2 * share if share < 0.5 else 1.5 - share), y)
+            time.sleep(max(0.0, began + seconds * share - time.perf_counter()))  # the hand's own pace
+        mouse.up()
+        paints = self.page.evaluate("() => bench.settled(600, 5000)")
+        values = self.page.evaluate("() => bench.values")
+        changed = [t for i, (value, t) in enumerate(values) if i == 0 or value != values[i - 1][0]]
+        pictures = [t for i, t in enumerate(paints) if i == 0 or t - paints[i - 1] > 5]  # its canvases are one picture
+        return len(changed), len(pictures), paints[-1] - changed[-1]
 
     def kernel_megabytes(self) -> float:
         """The kernel's resident memory, asked of the kernel itself."""
@@ -144,10 +171,11 @@ def measure(steps: int = 60, many: int = 1000) -> str:
                 explorer.page.bring_to_front()
                 for letter in "MRK":
                     found[letter] += explorer.steps(letter, keys[: steps // 2])
+            drag = explorer.drag("R")
             growth = _memory(explorer, many)
             problems = empty.problems + explorer.problems
     assert not problems, problems
-    return _report(found, growth, many)
+    return _report(found, drag, growth, many)
 
 
 def _open(chrome, url: str, name: str) -> Bench:
@@ -177,10 +205,15 @@ def _memory(explorer: Bench, many: int) -> tuple[float, float]:
     return after[1] - before[1], after[0] - before[0]
 
 
-def _report(found: dict[str, list[float]], growth: tuple[float, float], many: int) -> str:
-    kernel, heap = growth
-    memory = f"\nOver {many} steps of R the kernel grew by {kernel:.1f} MB and the page's heap by {heap:.1f} MB.\n"
-    return "## Sliders in JupyterLab, key to painted picture\n\n" + table(found) + memory
+def _report(found: dict[str, list[float]], drag: tuple[int, int, float], growth: tuple[float, float], many: int) -> str:
+    (values, pictures, late), (kernel, heap) = drag, growth
+    words = f"""
+A step is a key after a rest of the hand, in which the page has fetched what one step to either side would show. A drag
+leaves no rest, and a key that is held down leaves none: each of their pictures is the kernel's answer. A drag of R over
+{values} values painted {pictures} pictures, the last {late:.0f} ms after the last value. Over {many} steps of R the
+kernel grew by {kernel:.1f} MB and the page's heap by {heap:.1f} MB.
+"""
+    return "## Sliders in JupyterLab, key to painted picture\n\n" + table(found) + words
 
 
 def table(found: dict[str, list[float]]) -> str:
