@@ -10,12 +10,13 @@ a training step goes through must let gradients pass. Options that the function 
 from collections.abc import Callable
 
 from .blending import BLEND_STEP, BLENDER, INTERPOLATE_STEP, SOFTMAX_STEP, WRONG_BLENDERS
-from .cropping import BILINEAR_SAMPLE, ROI_ALIGN_ALL, ROI_ALIGN_ONE_BOX
+from .cropping import ROI_ALIGN_ALL, ROI_ALIGN_ONE_BOX
 from .judge import judge
 from .locations import DECODE, GATHER, HeadOutputs
 from .loss import MASK_LOSS
 from .placing import PASTE
 from .result import Result
+from .sampling import BILINEAR_SAMPLE
 
 __all__ = [
     "EXERCISES",

@@ -63,6 +63,11 @@ def _first_image(features, boxes, *settings):
     return steps.roi_align(features, torch.cat((boxes[:, :1] * 0, boxes[:, 1:]), 1), *settings)
 
 
+def _index_as_corner(features, boxes, output_size, spatial_scale=0.25, sampling_ratio=1, aligned=True):
+    shifted = torch.cat((boxes[:, :1], boxes[:, :4]), 1)
+    return steps.crop(features, shifted, output_size, spatial_scale, sampling_ratio, aligned)  # may be inverted
+
+
 def _clipped(features, boxes, output_size, spatial_scale=0.25, *settings):
     H, W = (side / spatial_scale for side in features.shape[2:])
     corners = torch.minimum(boxes[:, 1:].clamp(min=0), boxes.new_tensor((W, H, W, H)))
@@ -97,6 +102,28 @@ ROI_ALIGN = (
         "half pixel missing",
         _changed(lambda scale, ratio, aligned: (scale, ratio, False)),
         f"{HALF}: it looks as if the half pixel is missing. Subtract 0.5 after scaling the corners (aligned=True).",
+    ),
+    Mistake(
+        "half pixel missing and ratio adaptive",
+        _changed(lambda scale, ratio, aligned: (scale, 0, False)),
+        "It looks as if aligned and sampling_ratio keep torchvision's defaults, False and adaptive: the blender has "
+        "aligned=True and sampling_ratio=1.",
+    ),
+    Mistake(
+        "torchvision's defaults",
+        _changed(lambda scale, ratio, aligned: (1.0, 0, False)),
+        "It looks like torchvision's roi_align with its own defaults: give it spatial_scale, sampling_ratio=1 and "
+        "aligned=True.",
+    ),
+    Mistake(
+        "scale and half pixel forgotten",
+        _changed(lambda scale, ratio, aligned: (1.0, ratio, False)),
+        "It looks as if both the scale and the half pixel are forgotten: times spatial_scale, then minus 0.5.",
+    ),
+    Mistake(
+        "half pixel from the start alone",
+        _moved(lambda c, R, scale: c + c.new_tensor((0, 0, 0.5, 0.5)) / scale),
+        "It looks as if 0.5 is subtracted from x1 and y1 alone: x2 and y2 move too, or the box grows.",
     ),
     Mistake(
         "half pixel added",
@@ -150,6 +177,26 @@ ROI_ALIGN = (
         "It looks as if the scale is forgotten: boxes are in image pixels; times spatial_scale they are in map pixels.",
     ),
     Mistake(
+        "scaled twice",
+        _changed(lambda scale, ratio, aligned: (scale * scale, ratio, aligned)),
+        "It looks as if the box is scaled twice: times spatial_scale once, it is in map pixels.",
+    ),
+    Mistake(
+        "divided by the scale",
+        _changed(lambda scale, ratio, aligned: (1 / scale, ratio, aligned)),
+        "It looks as if the box is divided by the scale: multiply, since a map has fewer pixels than its image.",
+    ),
+    Mistake(
+        "width for both sides",
+        _moved(lambda c, R, scale: torch.cat((c[:, :3], c[:, 1:2] + c[:, 2:3] - c[:, :1]), 1)),
+        "It looks as if the box's width serves for both axes: rows take the height, y2 - y1.",
+    ),
+    Mistake(
+        "height for both sides",
+        _moved(lambda c, R, scale: torch.cat((c[:, :2], c[:, :1] + c[:, 3:] - c[:, 1:2], c[:, 3:]), 1)),
+        "It looks as if the box's height serves for both axes: columns take the width, x2 - x1.",
+    ),
+    Mistake(
         "nearest cell",
         _sampled("nearest", "border"),
         "It looks as if each sample takes the nearest cell: mix the four cells around it bilinearly.",
@@ -184,6 +231,11 @@ ROI_ALIGN = (
         "image index ignored",
         _first_image,
         "It looks as if every box is read from image 0: the first of a box's five numbers names its image.",
+    ),
+    Mistake(
+        "image index read as a corner",
+        _index_as_corner,
+        "It looks as if the image's index is read as x1: a box is index, x1, y1, x2, y2, its corners boxes[:, 1:].",
     ),
     Mistake(
         "ratio fixed at 2",

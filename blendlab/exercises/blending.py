@@ -9,8 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from .. import steps
-from .bank_blend import BLEND, INTERPOLATE, INTERPOLATE_OPTIONS, SOFTMAX
+from .bank_blend import BLEND
 from .bank_crop import ROI_ALIGN
+from .bank_weights import INTERPOLATE, INTERPOLATE_ALONE, INTERPOLATE_OPTIONS, SOFTMAX
 from .cropping import ACROSS, EDGE, INSIDE, OUTSIDE, SMALL, draw_boxes, normal
 from .exercise import Case, Exercise, Mistake
 
@@ -166,7 +167,7 @@ INTERPOLATE_STEP = Exercise(
     "interpolate",
     interpolate,
     interpolate_cases,
-    (*INTERPOLATE, *INTERPOLATE_OPTIONS),
+    (*INTERPOLATE, *INTERPOLATE_ALONE, *INTERPOLATE_OPTIONS),
     "(N,K,R,R)",
     ("blendlab.steps.interpolate", "blendlab.steps.resize", "blendlab.steps.interpolation_matrix", WHOLE),
     HINTS,
@@ -208,8 +209,13 @@ def _blended_small(bases: Tensor, attention: Tensor, boxes: Tensor, output_size:
     return steps.interpolate(masks[:, None], output_size)[:, 0]
 
 
-# of these the whole blender's numbers are those of another mistake: its attention's, or a second softmax's
-SAME_AS_ANOTHER = ("softmax once more", "weights in reverse order", "weights transposed")
+# of these the whole blender's numbers are those of another mistake: its attention's or its softmax's
+SAME_AS_ANOTHER = (
+    "softmax once more",
+    "weights in reverse order",
+    "weights transposed",
+    "basis of the largest weight",
+)
 
 WRONG_BLENDERS = (
     Mistake(
@@ -244,4 +250,5 @@ BLENDER = Exercise(
     (WHOLE, "blendlab.fused._blend"),
     HINTS,
     ("bases", "attention"),
+    frozenset(f"blendlab.steps.{step}" for step in STEPS),
 )

@@ -8,15 +8,15 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import numpy as np
 import torch
 
-PROCESSOR_SECONDS, CLOCK_SECONDS = 1.5, 60.0  # a check stops a function that takes longer over all its cases
+PROCESSOR_SECONDS, CLOCK_SECONDS = 1.5, 10.0  # a check stops a function that takes longer over all its cases
 PACKAGE = str(Path(__file__).parents[1])
 LIBRARIES = (PACKAGE, "<frozen", *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
 
@@ -36,6 +36,15 @@ def takes(function: Callable, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def parameter_names(function: Callable) -> list[str]:
+    """The names that a function gives its positional parameters; none where a built-in does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def complaint(error: BaseException) -> str:
@@ -103,36 +112,40 @@ def now() -> list[float]:
     return [time.thread_time(), time.monotonic()]
 
 
-@contextmanager
-def limited(began: list[float]) -> Iterator[None]:
-    """Raise TooLong inside, PROCESSOR_SECONDS of work or CLOCK_SECONDS of waiting after `began`.
+def limited(function: Callable, args: Sequence, began: list[float]) -> object:
+    """function(*args), with TooLong raised inside PROCESSOR_SECONDS of work or CLOCK_SECONDS of waiting after `began`.
 
-    Work and not the clock, so that a busy machine condemns nobody. An import is let finish and does not count. Without
-    interval timers (Windows) or outside the main thread there is no limit but the notebook's own stop button.
+    Work and not the clock, so that a busy machine condemns nobody. An import is let finish and does not count. A
+    function that swallows TooLong (a bare `except:`) gets the next a moment later, until one falls outside its `try`.
+    Without interval timers (Windows) or outside the main thread there is no limit but the notebook's own stop button.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+        return function(*args)
+
+    def called() -> object:
+        return function(*args)
 
     def ring(_, frame):
-        if _importing(frame):
+        if _within(frame, lambda code: code.co_filename.startswith("<frozen importlib")):
             began[:] = now()
             return
         work, clock = now()
-        if work - began[0] > PROCESSOR_SECONDS or clock - began[1] > CLOCK_SECONDS:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # first: nothing may ring on in the user's own cells
+        late = work - began[0] > PROCESSOR_SECONDS or clock - began[1] > CLOCK_SECONDS
+        if late and _within(frame, lambda code: code is called.__code__):  # never in the lines that clear up below
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
             raise TooLong
 
     before = signal.signal(signal.SIGALRM, ring)
     timer = signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
     try:
-        yield
+        return called()
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
 
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+def _within(frame: FrameType | None, wanted: Callable[[CodeType], bool]) -> bool:
+    """Whether a function whose code is `wanted` is being called, at or above `frame`."""
+    while frame is not None and not wanted(frame.f_code):
         frame = frame.f_back
     return frame is not None

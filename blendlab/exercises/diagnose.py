@@ -128,7 +128,7 @@ def _offset(answer: Answer) -> float | None:
 
 def _constant(value: Tensor) -> bool:
     """Whether several numbers are all one."""
-    return value.numel() > 1 and bool((value == value.flatten()[0]).all())
+    return value.numel() > 1 and bool((value - value.flatten()[0]).abs().max() < 1e-6)
 
 
 def _constant_line(answer: Answer) -> str:

@@ -38,6 +38,7 @@ class Exercise:
     shape      the result's axes, "(N,K,R,R)".
     own        dotted names of blendlab's functions that do the step: who calls one of them, or the
                reference, has not done the exercise.
+    parts      dotted names of functions that may serve, but not all of them at once.
     hints      trait -> where to look if all goes wrong just there.
     gradient   the parameters that a gradient must reach.
     """
@@ -50,14 +51,16 @@ class Exercise:
     own: tuple[str, ...]
     hints: dict[str, str] = field(default_factory=dict)
     gradient: tuple[str, ...] = ()
+    parts: frozenset[str] = frozenset()
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
         return list(inspect.signature(self.reference).parameters.values())
 
-    @property
-    def forbidden(self) -> set[str]:
-        return {*self.own, f"{self.reference.__module__}.{self.reference.__name__}"}
+    def borrowed(self, heard: set[str]) -> set[str]:
+        """Which of the names that ran did the step in the student's place."""
+        forbidden = {*self.own, f"{self.reference.__module__}.{self.reference.__name__}"}
+        return heard & forbidden | (self.parts if self.parts and self.parts <= heard else set())
 
     @property
     def call(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .calling import TooLong, complaint, limited, listening, now, takes, undisturbed
+from .calling import TooLong, complaint, limited, listening, now, parameter_names, takes, undisturbed
 from .diagnose import diagnose, difference
 from .exercise import Answer, Exercise, close
 from .result import Result
@@ -25,6 +25,13 @@ def judge(function: Callable, exercise: Exercise, seed: int) -> Result:
             f"A function is expected, got {kind(function)}: write check_{exercise.name}(my_function), "
             "without calling the function.",
         )
+    own, ours = parameter_names(function), [p.name for p in exercise.parameters]
+    if len(own) > 1 and own != ours[: len(own)] and sorted(own) == sorted(ours[: len(own)]):
+        return Result(
+            exercise.name,
+            False,
+            f"Its parameters are in another order: {', '.join(own)}. It is called as {exercise.call}.",
+        )
     lengths = [n for n in range(1, len(exercise.parameters) + 1) if takes(function, n)]
     with undisturbed():
         cases = exercise.cases(Generator().manual_seed(seed))
@@ -38,7 +45,7 @@ def judge(function: Callable, exercise: Exercise, seed: int) -> Result:
         if wrong is not None:
             return _failed(exercise, answers, wrong)
         trouble = gradient_trouble(function, exercise, put[min(1, len(put) - 1)][1], began) if exercise.gradient else ""
-    if borrowed := sorted(heard & exercise.forbidden):
+    if borrowed := sorted(exercise.borrowed(heard)):
         return Result(
             exercise.name,
             False,
@@ -66,8 +73,7 @@ def attempt(function: Callable, exercise: Exercise, args: tuple, began: list[flo
     """The function's result on copies of `args`; or None, and a sentence that says what it did instead."""
     given = copy.deepcopy(args)
     try:
-        with limited(began):
-            value = function(*given)
+        value = limited(function, given, began)
     except (Exception, SystemExit, TooLong) as error:
         return None, complaint(error)
     for parameter, before, after in zip(exercise.parameters, args, given, strict=False):
@@ -113,8 +119,7 @@ def gradient_trouble(function: Callable, exercise: Exercise, args: tuple, began:
         return torch.autograd.grad((out * weights).sum(), leaves, allow_unused=True)
 
     try:
-        with limited(began):
-            found = gradients(function, torch.float32)
+        found = limited(gradients, (function, torch.float32), began)
     except (Exception, SystemExit, TooLong) as error:
         return f"Called as in training, with gradients, something goes wrong. {complaint(error)}"
     expected = gradients(exercise.reference, torch.float64)
@@ -136,7 +141,8 @@ def _failed(exercise: Exercise, answers: list[Answer], wrong: Answer) -> Result:
         before = answers.index(wrong)
         diagnosis = wrong.trouble
         if before and wrong.case.traits:
-            diagnosis += f" It does so {where}; the {before} plainer cases are right."
+            plainer = "plainest case is" if before == 1 else f"{before} plainer cases are"
+            diagnosis += f" It does so {where}; the {plainer} right."
             diagnosis += "".join(f" {exercise.hints[t]}" for t in wrong.case.traits if t in exercise.hints)
         return Result(exercise.name, False, diagnosis, (call,))
     line, yours, expected, cell = difference(wrong, exercise.shape)

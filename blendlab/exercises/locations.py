@@ -6,6 +6,7 @@ One letter legend: K bases, M attention side, h x w cells of a level.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .cropping import normal
@@ -189,6 +190,26 @@ DECODE_MISTAKES = (
         "left, right, top, bottom",
         lambda d, y, x, s: decode_box(d[[0, 2, 1, 3]], y, x, s),
         "It looks as if the four are read as left, right, top, bottom: they are left, top, right, bottom.",
+    ),
+    Mistake(
+        "top, left, bottom, right",
+        lambda d, y, x, s: decode_box(d[[1, 0, 3, 2]], y, x, s),
+        "It looks as if the four are read as top, left, bottom, right: they are left, top, right, bottom.",
+    ),
+    Mistake(
+        "right and bottom from the corner",
+        lambda d, y, x, s: decode_box(d, y, x, s) - F.pad(d[:2].relu() * s, (2, 0)),
+        "It looks as if right and bottom are measured from the box's corner: they are distances from the location.",
+    ),
+    Mistake(
+        "stride of P3",
+        lambda d, y, x, s: decode_box(d, y, x, 8),
+        "It looks as if the stride is always 8: use stride.",
+    ),
+    Mistake(
+        "rounded",
+        lambda d, y, x, s: decode_box(d, y, x, s).round(),
+        "It looks as if the box is rounded: a coordinate keeps its fraction.",
     ),
     Mistake(
         "nothing subtracted",

@@ -115,6 +115,16 @@ LOSS_MISTAKES = (
         "It looks as if logits and targets are exchanged: binary_cross_entropy_with_logits takes the logits first.",
     ),
     Mistake(
+        "mask and background exchanged",
+        lambda x, t, w: mask_loss(x, 1 - t, w),
+        "It looks as if mask and background are exchanged: t goes with log(p), 1 - t with log(1 - p).",
+    ),
+    Mistake(
+        "divisor one larger",
+        _loss(lambda each, w: (each * w).sum() / (w.sum() + 1)),
+        "It looks as if 1 is added to the divisor: divide by the sum of centerness, kept just above 0.",
+    ),
+    Mistake(
         "targets rounded",
         lambda x, t, w: mask_loss(x, (t >= 0.5).float(), w),
         "It looks as if targets are cut to 0 and 1: they are shares of area, take them as they are.",
@@ -133,6 +143,11 @@ LOSS_MISTAKES = (
         "mean squared error",
         lambda x, t, w: (((x.sigmoid() - t) ** 2).mean((1, 2)) * w).sum() / w.sum().clamp(min=1e-6),
         "It looks like a squared error: the mask loss is binary cross-entropy.",
+    ),
+    Mistake(
+        "mean absolute error",
+        lambda x, t, w: ((x.sigmoid() - t).abs().mean((1, 2)) * w).sum() / w.sum().clamp(min=1e-6),
+        "It looks like an absolute error: the mask loss is binary cross-entropy.",
     ),
     Mistake(
         "weighted by the root",

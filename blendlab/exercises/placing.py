@@ -63,14 +63,23 @@ def _moved(move) -> object:
 
 
 def _resized(p: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mask enlarged to a rounded box, and copied."""
+    """The mask enlarged to a box of whole numbers, and copied."""
     (H, W), out = size, p.new_zeros(len(p), *size)
-    for n, (x1, y1, x2, y2) in enumerate(boxes.round().int().tolist()):
+    for n, (x1, y1, x2, y2) in enumerate(boxes.int().tolist()):
         whole = F.interpolate(p[None, [n]], (max(y2 - y1, 1), max(x2 - x1, 1)), mode="bilinear")[0, 0]
         inside = whole[max(-y1, 0) : max(H - y1, 0), max(-x1, 0) : max(W - x1, 0)]
         top, left = max(y1, 0), max(x1, 0)
         out[n, top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     return out
+
+
+def _padded(p: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """As torchvision and the first Mask R-CNN paste: a rim of zeros, a box that grows with it and loses its fractions,
+    and sides of x2 - x1 + 1 pixels."""
+    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    half = half * (p.shape[-1] + 2) / p.shape[-1]
+    grown = torch.cat((middle - half, middle + half), 1).trunc()
+    return _resized(F.pad(p, (1, 1, 1, 1)), grown + grown.new_tensor((0, 0, 1, 1)), size)
 
 
 def _whole_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -121,9 +130,26 @@ PASTE_MISTAKES = (
     ),
     Mistake(
         "resized and copied",
-        _resized,
+        lambda p, boxes, size: _resized(p, boxes.round(), size),
         "It looks as if the mask is resized to whole pixels and copied into a rounded box: ask for each pixel's centre "
         "where in the box it lies, and sample the mask there.",
+    ),
+    Mistake(
+        "cut to whole pixels, resized and copied",
+        _resized,
+        "It looks as if the box loses its fractions (int), and the mask is resized to it and copied: ask for each "
+        "pixel's centre where in the box it lies, and sample the mask there.",
+    ),
+    Mistake(
+        "torchvision's paste",
+        _padded,
+        "It looks like torchvision's paste_masks_in_image, which rounds the box to whole pixels: keep its fractions, "
+        "and ask for each pixel's centre where in the box it lies.",
+    ),
+    Mistake(
+        "box scaled",
+        _moved(lambda boxes, size: boxes / 4),
+        "It looks as if the box is scaled by 1/4: it is in pixels of the image already.",
     ),
     Mistake(
         "side one pixel longer",
@@ -139,6 +165,11 @@ PASTE_MISTAKES = (
         "half pixel missing",
         _pasted(shift=0),
         "It looks as if the half pixel is missing: the centre of pixel i lies at i + 0.5.",
+    ),
+    Mistake(
+        "whole pixel added",
+        _pasted(shift=1.0),
+        "It looks as if the half pixel is added twice: the centre of pixel i lies at i + 0.5.",
     ),
     Mistake(
         "align_corners",

@@ -134,7 +134,7 @@ SLIPS = {
         "three maps": (three_maps, ("K is not 3", "Take K from the map's shape")),
         "no last cell": (without_end, ("IndexError", "last cell's centre", "keep the indices on the map")),
         "weights of ceil": (vanishing, ("the point is a cell's centre", "sum to 1")),
-        "nearest row": (lambda f, y, x: bilinear_loop(f, round(y), x), ("by hand",)),
+        "nearest row": (lambda f, y, x: bilinear_loop(f, round(y), x), ("along x alone",)),
         "one map": (lambda f, y, x: bilinear_loop(f, y, x)[0], ("shape ()", "(K) = (3,)")),
     },
     "roi_align_one_box": {
