@@ -11,7 +11,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: lab test bench bench-gpu bench-peers course
 lab: $(READY)
-	JUPYTER_CONFIG_PATH="$(CURDIR)/blendlab/jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(ROOT) notebooks/00_blender.ipynb
+	JUPYTER_CONFIG_PATH="$(CURDIR)/blendlab/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(ROOT) notebooks/00_blender.ipynb
 
 test: $(READY)
 	$(BIN)/ruff check .
