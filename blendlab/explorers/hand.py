@@ -62,9 +62,10 @@ class HandExplorer(BlenderExplorer):
         self.radius = Slider(
             12, 1, 80, description="brush size", tooltip="radius in pixels", layout=Layout(width="290px")
         )
+        self.undo = widgets.Button(description="undo", tooltip="the last change", layout=Layout(width="70px"))
         self.remove = widgets.Button(description="remove", tooltip="the selected instance", layout=Layout(width="80px"))
         self.fit_button = widgets.Button(description="fit", button_style="primary", layout=Layout(width="80px"))
-        tools = [self.tool, self.radius, self.remove, self.fit_button, self.beside]
+        tools = [self.tool, self.radius, self.undo, self.remove, self.fit_button, self.beside]
         first = [self.instance] + [self.device] * is_choice(self.device)
         self._first_row = widgets.HBox(first, layout=Layout(**ROW))
         self._hand_row = widgets.HBox(tools, layout=Layout(**ROW))
@@ -74,6 +75,7 @@ class HandExplorer(BlenderExplorer):
         super()._connect()
         self._listen(self.tool, self._show_hand)
         self._listen(self.radius, lambda: setattr(self.board, "brush", float(self.radius.value)))
+        self.undo.on_click(self._guarded(lambda _: self._undone()))
         self.remove.on_click(self._guarded(lambda _: self._removed()))
         self.fit_button.on_click(self._guarded(lambda _: self._start_fit()))
         self.beside.stop.on_click(self._guarded(lambda _: self._show_hand()))
@@ -118,8 +120,8 @@ class HandExplorer(BlenderExplorer):
 
     def _start_fit(self) -> None:
         picture = self._drawn.picture(self._name)
-        steps = 200 + 100 * len(picture)
-        self.board.text = f"{self._name}: fitting bases and attention to {len(picture)} masks, {steps} steps ..."
+        steps, masks = 200 + 100 * len(picture), "1 mask" if len(picture) == 1 else f"{len(picture)} masks"
+        self.board.text = f"{self._name}: fitting bases and attention to {masks}, {steps} steps ..."
         device = self.device.value
         work = super()._guarded(lambda progress: fit_nested(picture, steps=steps, progress=progress, device=device))
 
@@ -135,6 +137,11 @@ class HandExplorer(BlenderExplorer):
         if self.instance.value is not None and len(self._drawn):
             self._drawn.remove(self.instance.value)
             self._redrawn(self.instance.value)
+
+    def _undone(self) -> None:
+        if self._drawn.changed:  # a second click may be on its way when the first takes back the last
+            self._drawn.undo()
+            self._redrawn(self.instance.value or 0)
 
     def _redrawn(self, chosen: int) -> None:
         self.beside.cancel()
@@ -158,7 +165,7 @@ class HandExplorer(BlenderExplorer):
             self._name_instances(drawn.labels(), chosen)
         chosen = self.instance.value or 0
         self.fit_button.disabled = not len(drawn) or not all(drawn.inside(i).any() for i in range(len(drawn)))
-        self.remove.disabled = not len(drawn)
+        self.remove.disabled, self.undo.disabled = not len(drawn), not drawn.changed
         self.board.boxes = [side for i in range(len(drawn)) for side in drawn.box(i) or (0.0, 0.0, 0.0, 0.0)]
         self.board.show_painted(drawn.masks[chosen] if len(drawn) else np.zeros(self._image.shape[:2], bool))
         self._blank(self._told(chosen), chosen)

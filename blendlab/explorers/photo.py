@@ -61,7 +61,7 @@ class PhotoExplorer(HandExplorer):
 
     def _connect(self) -> None:
         super()._connect()
-        self._listen(self.photo, lambda: self.look_at(self.photo.value))
+        self._listen(self.photo, self._chosen)
         self._listen(self.path, self._path_entered)
         self._listen(self.upload, self._uploaded)
         self._listen(self.masks, self._begin)
@@ -73,12 +73,27 @@ class PhotoExplorer(HandExplorer):
         """Another photograph: a bundled one's name, a path, or bytes. ValueError says what is wrong with the file."""
         image, known_as, note = _read(photo)
         self._new(image, name or known_as)
-        self._note = note
+        self._note, self._word = note, ""
         self._start()
 
+    def _chosen(self) -> None:
+        if self.photo.value == self._name:  # back from a file that could not be read
+            self._start()
+        elif self.photo.value is not None:
+            self.look_at(self.photo.value)
+
     def _path_entered(self) -> None:
-        if path := self.path.value.strip():
-            self.look_at(os.path.expanduser(path))
+        if path := self.path.value.strip(" \t'\""):  # as a file manager's "copy as path" has it
+            self._try(os.path.expanduser(path))
+
+    def _try(self, photo: str | bytes, name: str | None = None) -> None:
+        """As look_at. A file that cannot be read leaves the menu on none: any photograph in it can then be chosen."""
+        try:
+            self.look_at(photo, name)
+        except ValueError:
+            with self._hold():
+                self.photo.value = None
+            raise
 
     def _uploaded(self) -> None:
         if not self.upload.value:
@@ -87,7 +102,7 @@ class PhotoExplorer(HandExplorer):
         with self._hold():
             self.upload.value = ()  # its bytes are let go; and the same file can be given again
         try:
-            self.look_at(bytes(file["content"]), file["name"])
+            self._try(bytes(file["content"]), file["name"])
         except ValueError as problem:
             raise ValueError(f"{file['name']}: {problem}") from problem
 
@@ -113,7 +128,7 @@ class PhotoExplorer(HandExplorer):
         from ..blendmask.found import look  # here: importing torchvision takes over a second
         from ..blendmask.official import DEPTHS, LICENCE
 
-        self.board.notes = [f"{name} looks at the photograph: on a CPU this takes some seconds ..."]
+        self._show_nothing(f"{self._name}: {name} looks at the photograph. On a CPU this takes some seconds ...")
         try:
             if name != self._asked:
                 self.model, self._asked = None, ""  # two never live at once
@@ -138,10 +153,16 @@ class PhotoExplorer(HandExplorer):
         if len(shown.picture):
             return self._show(shown.picture, shown.source, keep)
         best = f"; the best is {self.found.picture.labels[0]}" if len(self.found.picture) else " at all"
+        self._show_nothing(
+            f"{self._name}: {self._asked} finds nothing that scores {self.score.value:.2f} or more{best}."
+        )
+
+    def _show_nothing(self, text: str) -> None:
+        """The photograph without what was found, or drawn, in this one or in another."""
         with self._hold():
             self._name_instances([], None)
-        self.board.boxes = []
-        self._blank(f"{self._name}: {self._asked} finds nothing that scores {self.score.value:.2f} or more{best}.")
+        self.board.tool, self.board.boxes = "", []
+        self._blank(text)
 
     # ------------------------------------------------------------------ HandExplorer's
 
@@ -159,7 +180,7 @@ class PhotoExplorer(HandExplorer):
 
     def _lay_out(self, steps: bool) -> None:
         super()._lay_out(steps)
-        self._hand_row.layout.display = None if self.found is None else "none"
+        self._hand_row.layout.display = None if self.masks.value == HAND else "none"
         self.score.layout.display = None if self.found is not None else "none"
 
     def _words(self) -> list[str]:

@@ -12,40 +12,41 @@ import numpy as np
 
 from .picture import Picture, check_boxes, tight_boxes
 
+MOST = 30  # changes that can be taken back: a mask of 1333 x 1000 each
+
 
 class Brushed:
     """What has been drawn on one image: `masks`, (H,W) bool each, and `boxes`, x1,y1,x2,y2 or None where none is drawn.
 
-    image: (H,W,3) uint8 RGB.
+    image: (H,W,3) uint8 RGB. Every change makes a new mask or box and leaves the one before as it was, for `undo`.
     """
 
     def __init__(self, image: np.ndarray):
         self.image = image
         self.masks: list[np.ndarray] = []
         self.boxes: list[list[float] | None] = []
+        self._past: list[tuple[list[np.ndarray], list[list[float] | None]]] = []
+        self._last: tuple[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.masks)
 
     def add(self, box: Sequence[float] | None = None) -> int:
         """A further instance with nothing brushed yet; its number. ValueError for a box that is none."""
+        box = None if box is None else _checked(box)
+        self._remember(("begun", len(self)) if box is None else None)
         self.masks.append(np.zeros(self.image.shape[:2], bool))
-        self.boxes.append(None)
-        if box is not None:
-            try:
-                self.move(len(self) - 1, box)
-            except ValueError:
-                self.remove(len(self) - 1)
-                raise
+        self.boxes.append(box)
         return len(self) - 1
 
     def move(self, instance: int, box: Sequence[float]) -> None:
         """Another box for an instance; what is brushed stays where it is."""
-        box = [float(side) for side in box]
-        check_boxes(np.array([box]))
+        box = _checked(box)
+        self._remember(("moved", instance))
         self.boxes[instance] = box
 
     def remove(self, instance: int) -> None:
+        self._remember()
         del self.masks[instance], self.boxes[instance]
 
     def stroke(self, instance: int, points: Sequence[Sequence[float]], radius: float, erase: bool = False) -> None:
@@ -53,7 +54,26 @@ class Brushed:
 
         One point is a dab. ValueError for no points, or numbers that are not finite.
         """
-        self.masks[instance][line(self.image.shape[:2], points, radius)] = not erase
+        covered, begun = line(self.image.shape[:2], points, radius), self.box(instance) is None
+        self._remember(("begun", instance) if begun else None)
+        self.masks[instance] = self.masks[instance] & ~covered if erase else self.masks[instance] | covered
+
+    def _remember(self, what: tuple[str, int] | None = None) -> None:
+        """Before a change: how all was. Changes of one name are one: a box on its way, an instance and its stroke."""
+        if what is None or what != self._last:
+            self._past = [*self._past[1 - MOST :], (list(self.masks), list(self.boxes))]
+        self._last = what
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is a change to take back."""
+        return bool(self._past)
+
+    def undo(self) -> None:
+        """Take back the last change, of at most MOST. ValueError where there is none."""
+        if not self._past:
+            raise ValueError("there is nothing to take back")
+        (self.masks, self.boxes), self._last = self._past.pop(), None
 
     def box(self, instance: int) -> list[float] | None:
         """The box as drawn; without one, the tight box of the mask; None where there is neither."""
@@ -82,6 +102,12 @@ class Brushed:
 
     def labels(self) -> list[str]:
         return ["yours"] * len(self)
+
+
+def _checked(box: Sequence[float]) -> list[float]:
+    box = [float(side) for side in box]
+    check_boxes(np.array([box]))
+    return box
 
 
 def _first(edge: float) -> int:

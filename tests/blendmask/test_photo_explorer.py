@@ -78,6 +78,26 @@ def painted(photo) -> np.ndarray:
 # ---------------------------------------------------------------- which photograph
 
 
+def test_after_a_file_that_cannot_be_read_the_menu_leads_back(photo, tmp_path):
+    photo.draw([4, 4, 30, 40])
+    said = photo.text
+    with pytest.raises(ValueError, match="there is no file"):
+        photo.path.value = str(tmp_path / "nothing.png")
+    assert "there is no file" in photo.board.error and photo.photo.value is None
+    photo.photo.value = "photograph"  # the one before: what is drawn on it is there
+    assert photo.board.error == "" and photo.text == said
+    with pytest.raises(ValueError, match="it seems to be text"):
+        upload(photo, b"milk, eggs")
+    photo.photo.value = "voc"
+    assert photo.board.error == "" and photo.text.startswith("voc, 500 × 375 px")
+
+
+def test_a_path_may_stand_in_quotes(photo, tmp_path):
+    (tmp_path / "my own.png").write_bytes(png())
+    photo.path.value = f'"{tmp_path / "my own.png"}"'
+    assert photo.text.startswith("my own.png, 64 × 64 px")
+
+
 def test_bundled_photographs_by_name_and_by_menu():
     photo = PhotoExplorer("arc2017")
     assert photo.text.startswith("arc2017, 640 × 480 px: nothing is drawn yet.")
@@ -206,6 +226,30 @@ def test_a_real_fit_draws_the_brushed_masks(photo):
         assert photo.iou >= 0.9
 
 
+def test_undo_takes_back_a_stroke_a_box_and_a_removed_instance(photo, quick):
+    assert photo.undo.disabled
+    photo.draw([4, 4, 30, 40])
+    stroke(photo, (10, 10), (20, 20))
+    brushed = painted(photo)
+    stroke(photo, (10, 10), radius=6.0, erase=True, number=2)
+    photo.fit()
+    photo.undo.click()  # and the fit is no longer one to what is drawn
+    assert np.array_equal(painted(photo), brushed) and photo._fitted is None and photo.trace is None
+    photo.remove.click()
+    assert "nothing is drawn yet" in photo.text and photo.remove.disabled
+    photo.undo.click()
+    assert "instance 0 of 1: box 4, 4, 30, 40" in photo.text and np.array_equal(painted(photo), brushed)
+    photo.undo.click()
+    assert "0 pixels brushed" in photo.text and not painted(photo).any()
+    photo.undo.click()
+    assert "nothing is drawn yet" in photo.text and photo.undo.disabled
+    photo.undo.click()  # one click too many does nothing
+    assert photo.board.error == ""
+    photo.brush([(10, 10)], radius=4)
+    photo.look_at("voc")
+    assert photo.undo.disabled
+
+
 def test_nothing_to_fit_is_a_clear_error(photo):
     with pytest.raises(ValueError, match="nothing is drawn yet"):
         photo.fit()
@@ -238,7 +282,7 @@ def test_a_fit_is_stopped_by_hand_and_by_what_makes_it_pointless(photo, monkeypa
     photo.brush([(10, 10)], radius=4)
     photo.fit_button.click()
     assert held.started.wait(10) and photo.beside.layout.visibility == "visible"
-    assert "fitting bases and attention to 1 masks" in photo.text
+    assert "fitting bases and attention to 1 mask, 300 steps" in photo.text
     first = photo.beside._thread
     if way == "stop":
         photo.beside.stop.click()
@@ -364,11 +408,31 @@ def test_another_photograph_is_looked_at_at_once(found):
     assert found.text.startswith("turned.png, instance 0")
 
 
+def test_while_a_model_looks_nothing_of_another_photograph_is_shown(found, monkeypatch):
+    module, seen = importlib.import_module("blendlab.blendmask.found"), []
+
+    def look(*arguments, **options):
+        board = found.board
+        seen.append((found.text, board.boxes, board.steps["words"], board.bases, found.instance.options, board.tool))
+        return real(*arguments, **options)
+
+    real = module.look
+    monkeypatch.setattr(module, "look", look)
+    found.look_at("voc")
+    ((text, boxes, steps, bases, options, tool),) = seen
+    assert text.startswith("voc: tiny looks at the photograph.") and '"panels": []' in steps
+    assert (boxes, bases, options, tool) == ([], {}, (), "")
+    assert "voc, instance 0" in found.text
+
+
 def test_a_model_that_is_not_here_is_a_plain_word_and_the_hand_stays(photo):
     photo.masks.value = "missing"
     assert photo.masks.value == HAND and photo.found is None and photo.board.error == ""
     assert photo.board.notes == ["missing cannot be asked: weights.pth is not on this machine"]
     assert "nothing is drawn yet" in photo.text
+    photo.look_at("voc")
+    assert photo.board.notes == []
+    photo.masks.value = "missing"
     photo.masks.value = "tiny"
     assert not any("cannot be asked" in note for note in photo.board.notes)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blendlab.pictures.brushed import Brushed, line
+from blendlab.pictures.brushed import MOST, Brushed, line
 
 H, W = 30, 40
 IMAGE = np.zeros((H, W, 3), np.uint8)
@@ -93,3 +93,39 @@ def test_a_box_that_is_none_is_refused_and_leaves_nothing(box):
 def test_strokes_that_are_none_are_refused(points, radius):
     with pytest.raises(ValueError, match="points must be"):
         line((H, W), points, radius)
+
+
+def test_undo_goes_back_change_by_change_and_changes_of_one_name_are_one():
+    drawn = Brushed(np.zeros((20, 30, 3), np.uint8))
+    assert not drawn.changed
+    with pytest.raises(ValueError, match="nothing to take back"):
+        drawn.undo()
+    first = drawn.add()
+    drawn.stroke(first, [(5, 5)], 3)  # it began the instance
+    after_first = drawn.masks[0].copy()
+    for x in range(4):
+        drawn.move(first, [x, 0, 20, 20])  # a box on its way
+    drawn.stroke(first, [(9, 9)], 3)
+    drawn.remove(first)
+    drawn.undo()
+    assert drawn.masks[0].sum() > after_first.sum() and drawn.boxes == [[3, 0, 20, 20]]
+    drawn.undo()
+    assert np.array_equal(drawn.masks[0], after_first) and drawn.boxes == [[3, 0, 20, 20]]
+    drawn.undo()
+    assert np.array_equal(drawn.masks[0], after_first) and drawn.boxes == [None]
+    drawn.undo()
+    assert len(drawn) == 0 and not drawn.changed
+
+
+def test_what_is_refused_is_no_change_and_the_past_has_an_end():
+    drawn = Brushed(np.zeros((20, 30, 3), np.uint8))
+    for wrong in (lambda: drawn.add([5, 5, 1, 1]), lambda: drawn.add([0, 0, float("nan"), 1])):
+        with pytest.raises(ValueError):
+            wrong()
+    assert not drawn.changed and len(drawn) == 0
+    drawn.add([0, 0, 10, 10])
+    for x in range(40):
+        drawn.stroke(0, [(x % 30, 5)], 1)
+    for _ in range(MOST):
+        drawn.undo()
+    assert not drawn.changed and drawn.masks[0].any()
