@@ -28,8 +28,8 @@ class TrainingExplorer(Explorer):
     `start()` begins or goes on in the background and returns at once; `stop()` ends after the step in hand; `wait()`
     returns when the run stops, and so does `await finished()`, during which the controls work. The kernel's stop button
     (Ctrl-C) ends the waiting and the run, without loss. The controls are
-    attributes: `go` (start, stop, go on), `moment` (which look at the run is drawn: 0 is before any step; it follows
-    the newest until it is moved back) and `instance`. `trace` is what is drawn, `live` the run itself.
+    attributes: `go` (start, stop, go on), `moment` (which look at the run is drawn: 0 is before any step; from a start
+    on it follows the newest until it is moved back) and `instance`. `trace` is what is drawn, `live` the run itself.
     """
 
     def __init__(self, live: Live | None = None, *, instance: int = 0, **options):
@@ -73,7 +73,12 @@ class TrainingExplorer(Explorer):
     # ------------------------------------------------------------------ the run
 
     def start(self, seconds: float | None = None) -> None:
-        """Train, or go on, for `seconds` or to the end of the budget (from there, as long again). Returns at once."""
+        """Train, or go on, for `seconds` or to the end of the budget (from there, as long again). Returns at once.
+
+        The picture follows the run again, wherever `moment` was.
+        """
+        with self._lock, self._hold():
+            self.moment.value = self.moment.max
         self.live.start(seconds)
         self._newer()
 

@@ -45,16 +45,31 @@ def test_the_picture_follows_the_run_and_ends_with_it(explorer):
     torch.testing.assert_close(explorer.trace.inputs.bases, explorer.live.moments[-1].bases, rtol=0, atol=0)
 
 
-def test_the_moment_can_be_moved_back_and_stays_there(explorer):
+def test_the_moment_can_be_moved_back_while_it_runs_and_stays_there(explorer):
+    newer, told = explorer.live.tell, []
+
+    def tell():
+        newer()
+        told.append(explorer.moment.value)
+        if len(told) == 3:
+            explorer.moment.value = 1
+
+    explorer.live.tell = tell
+    finish(explorer)
+    assert told[:3] == [1, 2, 3] and set(told[3:]) == {1} and len(explorer.live.moments) > 4
+    assert explorer.moment.value == 1 and explorer.text.startswith("After 1 steps")
+    torch.testing.assert_close(explorer.trace.inputs.attention[0], explorer.live.moments[1].attention[0])
+
+
+def test_going_on_follows_the_run_again(explorer):
     finish(explorer)
     explorer.moment.value = 1
-    assert explorer.text.startswith("After 1 steps")
-    torch.testing.assert_close(explorer.trace.inputs.attention[0], explorer.live.moments[1].attention[0])
     explorer.live.tell = lambda tell=explorer.live.tell: (tell(), explorer.live.stop())
     explorer.start()
     explorer.wait()
     assert len(explorer.live.losses) > 4
-    assert explorer.moment.value == 1 and explorer.text.startswith("After 1 steps")
+    assert explorer.moment.value == explorer.moment.max == len(explorer.live.moments) - 1
+    assert explorer.text.startswith(f"After {explorer.live.trainer.steps} steps")
 
 
 def test_the_button_starts_stops_and_goes_on():
