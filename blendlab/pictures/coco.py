@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class CocoPictures(Sequence):
         self.path, self.folder = Path(annotations), Path(images)
         data = _parse(self.path)
         names = {entry["id"]: entry["name"] for entry in data["categories"]}
-        self.categories = [names[i] for i in sorted(names)]
+        self.categories = [names[i] for i in sorted(names, key=lambda i: (isinstance(i, str), i))]
         self._images = data["images"]
         self.image_ids = [entry["id"] for entry in self._images]
         self._instances: dict[int, list[dict]] = {i: [] for i in self.image_ids}
@@ -87,7 +87,7 @@ class CocoPictures(Sequence):
             name = names[entry["category_id"]]
             if categories is not None and name not in categories:
                 raise ValueError(f"{told} is of category {name!r}, expected one of {list(categories)}")
-            if not entry.get("iscrowd"):
+            if entry.get("iscrowd") in (None, 0, "0"):
                 self._instances[entry["image_id"]].append({**entry, "label": name})
         for entry in self._images:
             if not (self.folder / entry["file_name"]).is_file():
@@ -114,17 +114,20 @@ class CocoPictures(Sequence):
         return f"CocoPictures({os.fspath(self.path)!r}, {len(self)} images, {instances} instances)"
 
 
-FIELDS = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("image_id", "category_id", "segmentation"),
-    "categories": ("id", "name"),
+ID = (int, str)  # numbers in COCO's own files; some tools write names of files
+FIELDS = {  # field -> its type in JSON
+    "images": {"id": ID, "file_name": str, "height": int, "width": int},
+    "annotations": {"image_id": ID, "category_id": ID, "segmentation": object},
+    "categories": {"id": ID, "name": str},
 }
+UNIQUE = (("images", "id"), ("categories", "id"), ("categories", "name"))
+FARTHEST = 1e5  # pixels: pycocotools ends the process on a polygon whose corner is much farther away
 
 
 def _parse(path: Path) -> dict:
     """The JSON file as a dict whose three lists are there, with the fields that are read from each entry."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"annotations: {path} cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -138,6 +141,17 @@ def _parse(path: Path) -> dict:
             lacking = [field for field in fields if not isinstance(entry, dict) or field not in entry]
             if lacking:
                 raise ValueError(f"annotations: {path}: {name}[{i}] has no {', '.join(lacking)}")
+            for field, kind in fields.items():
+                value = entry[field]
+                if isinstance(value, float) and value.is_integer() and kind is not object:
+                    value = entry[field] = int(value)  # 640.0, as some tools write it
+                if isinstance(value, bool) or not isinstance(value, kind):
+                    wanted = {str: "a string", int: "a whole number"}.get(kind, "a whole number or a string")
+                    raise ValueError(f"annotations: {path}: {field} of {name}[{i}] must be {wanted}, got {value!r:.80}")
+    for name, field in UNIQUE:
+        values = [entry[field] for entry in data[name]]
+        if twice := [value for value, count in Counter(values).items() if count > 1]:
+            raise ValueError(f"annotations: {path}: {name} have the {field} {twice[0]!r} more than once")
     if not data["images"]:
         raise ValueError(f"annotations: {path} lists no images")
     return data
@@ -145,32 +159,57 @@ def _parse(path: Path) -> dict:
 
 def _decode(entry: dict, height: int, width: int) -> np.ndarray:
     """An annotation's polygons or RLE as an (H,W) bool mask."""
-    from pycocotools import mask as rle
-
     shape = entry["segmentation"]
+    if shape == []:
+        return np.zeros((height, width), bool)
     if isinstance(shape, list):
-        good = all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and _finite(p) for p in shape)
-        wanted = "polygons of three or more x,y pairs"
+        good = all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and _numbers(p) for p in shape)
+        wanted = f"polygons of three or more x,y pairs, at most {FARTHEST:g} px away"
     else:
         good = isinstance(shape, dict) and shape.get("size") == [height, width] and "counts" in shape
         wanted = f"polygons, or RLE with size {[height, width]} and counts"
-        if good and isinstance(shape["counts"], list):
-            good = _finite(shape["counts"]) and sum(shape["counts"]) == height * width and min(shape["counts"]) >= 0
-            wanted = f"RLE whose counts add up to {height} x {width} pixels"
-    told = f"annotations: annotation {entry.get('id')}: segmentation must be {wanted}, got {shape!r:.80}"
+    if good:
+        counts = _outlined(shape, height, width) if isinstance(shape, list) else _counts(shape["counts"])
+        good = min(counts, default=-1) >= 0 and sum(counts) == height * width
+        wanted = wanted if good else f"RLE whose counts add up to {height} x {width} pixels"
     if not good:
-        raise ValueError(told)
-    if shape == []:
-        return np.zeros((height, width), bool)
-    try:
-        if isinstance(shape, list):
-            shape = rle.merge(rle.frPyObjects(shape, height, width))
-        elif isinstance(shape["counts"], list):
-            shape = rle.frPyObjects(shape, height, width)
-        return rle.decode(shape).astype(bool)
-    except (TypeError, ValueError) as error:  # compressed counts that are no RLE of this size
-        raise ValueError(f"{told} ({error})") from error
+        raise ValueError(f"annotations: annotation {entry.get('id')}: segmentation must be {wanted}, got {shape!r:.80}")
+    runs = np.arange(len(counts)) % 2 == 1  # background first, in columns
+    return np.repeat(runs, counts).reshape(width, height).T
 
 
-def _finite(numbers: list) -> bool:
-    return all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers)
+def _numbers(values: list) -> bool:
+    """Whether all are numbers that pycocotools can bear."""
+    return all(isinstance(v, (int, float)) and abs(v) <= FARTHEST for v in values)  # false for NaN too
+
+
+def _outlined(polygons: list, height: int, width: int) -> list[int]:
+    """The run lengths of polygons drawn and united by COCO's own rule."""
+    from pycocotools import mask as rle
+
+    return _counts(rle.merge(rle.frPyObjects(polygons, height, width))["counts"].decode("ascii"))
+
+
+def _counts(counts: object) -> list[int]:
+    """Run lengths from a list, or from COCO's compressed text; empty where it is neither.
+
+    In the text a number is a row of characters, least digits first: 5 bits each above "0", the sixth says that more
+    follow, the highest of the last is the sign. From the fourth on, each is the difference to the last but one.
+    pycocotools reads it unchecked: a text that ends early gives it a mask of whatever lay in memory.
+    """
+    if isinstance(counts, list):
+        whole = all(isinstance(v, int) or (isinstance(v, float) and v.is_integer()) for v in counts)
+        return [int(v) for v in counts] if whole else []
+    if not isinstance(counts, str):
+        return []
+    numbers, value, shift = [], 0, 0
+    for character in counts:
+        code = ord(character) - 48
+        if not 0 <= code < 64:
+            return []
+        value, shift = value | (code & 31) << shift, shift + 5
+        if not code & 32:
+            value -= (code & 16) << shift - 4
+            numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
+            value, shift = 0, 0
+    return numbers if shift == 0 else []

@@ -9,9 +9,6 @@ from PIL import Image
 from blendlab.pictures import CATEGORIES, Picture, scene
 from blendlab.pictures.coco import read_coco, write_coco
 
-# pycocotools 2.0.11 with numpy 2: a warning about its own code
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -45,6 +42,7 @@ def test_what_is_written_is_read_back(folder):
     assert repr(pictures).endswith(f"3 images, {len(scene(0)) + len(scene(1))} instances)")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # pycocotools' own
 def test_pycocotools_reads_the_same_masks_and_areas(folder):
     from pycocotools.coco import COCO
 
@@ -78,6 +76,38 @@ def test_polygons_plain_rle_crowds_and_what_covers_no_pixel(tmp_path):
     assert picture.labels == ["cup", "cup"] and (picture.image == 90).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_compressed_masks_come_back_bit_for_bit(tmp_path, seed):
+    """Against pycocotools' own encoder: noise, blobs, full and nearly empty masks, of odd sizes."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 200, 2)
+    noise = rng.random((height, width))
+    masks = np.stack(
+        [noise < share for share in (0.002, 0.5, 0.998, 2)] + [np.add.outer(*map(np.arange, noise.shape)) % 7 < 3]
+    )
+    masks = masks[masks.any((1, 2))]
+    picture = Picture.from_masks(np.zeros((height, width, 3), np.uint8), masks, labels=["cup"] * len(masks))
+    write_coco([picture], tmp_path, categories=["cup"])
+    np.testing.assert_array_equal(read(tmp_path)[0].masks, masks)
+
+
+def test_what_other_tools_write_is_understood(folder):
+    """A byte order mark, sizes and ids as 128.0, ids in words, a crowd mark in words."""
+
+    def edit(data):
+        for entry in data["images"]:
+            entry.update(height=float(entry["height"]), width=float(entry["width"]), id=f"scene {entry['id']}")
+        for entry in data["annotations"]:
+            entry.update(image_id=f"scene {entry['image_id']}", category_id=float(entry["category_id"]), iscrowd="0")
+
+    change(folder, edit)
+    path = folder / "annotations.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    pictures = read(folder)
+    assert pictures.image_ids == ["scene 1", "scene 2", "scene 3"]
+    np.testing.assert_array_equal(pictures[0].masks, scene(0).masks)
+
+
 def test_writing_an_unknown_label_names_it(tmp_path):
     picture = Picture.from_masks(np.zeros((4, 4)), np.ones((1, 4, 4)), labels=["sofa"])
     with pytest.raises(ValueError, match="'sofa'.*fruit"):
@@ -96,6 +126,15 @@ EDITS = {
     "no field": (lambda d: d["images"][1].pop("width"), r"images\[1\] has no width"),
     "an entry that is no object": (lambda d: d["annotations"].append(5), r"annotations\[\d+\] has no image_id"),
     "missing file": (lambda d: d["images"][0].update(file_name="x.jpg"), "no file 'x.jpg'"),
+    "an image twice": (lambda d: d["images"].append(d["images"][0]), "images have the id 1 more than once"),
+    "a category twice": (lambda d: d["categories"].append({"id": 99, "name": "fruit"}), "the name 'fruit' more than"),
+    "an id that is none": (lambda d: d["categories"][0].update(id=None), r"id of categories\[0\] must be.*got None"),
+    "a list for an id": (
+        lambda d: d["annotations"][0].update(category_id=[1]),
+        r"category_id of annotations\[0\] must be.*got \[1\]",
+    ),
+    "a size in words": (lambda d: d["images"][1].update(height="20"), r"height of images\[1\] must be.*got '20'"),
+    "no file name": (lambda d: d["images"][0].update(file_name=None), r"file_name of images\[0\] must be a string"),
 }
 
 
@@ -127,6 +166,12 @@ BAD_SHAPES = {
     "sum": {"size": [128, 128], "counts": [9, 9]},
     "negative": {"size": [128, 128], "counts": [128 * 128 + 1, -1]},
     "overlong compressed": {"size": [128, 128], "counts": "oooooo0" * 9},
+    "compressed that ends early": {"size": [128, 128], "counts": "c26"},
+    "empty compressed": {"size": [128, 128], "counts": ""},
+    "cut within a number": {"size": [128, 128], "counts": "c26P"},
+    "no characters of RLE": {"size": [128, 128], "counts": "ü!"},
+    "fractions": {"size": [128, 128], "counts": [0.5, 128 * 128 - 0.5]},
+    "a corner far away": [[1, 1, 1e30, 1, 5, 5]],  # pycocotools would end the process
     "number": 5,
     "none": None,
 }
