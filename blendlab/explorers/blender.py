@@ -20,6 +20,7 @@ from ..pictures import Picture, load
 from ..pictures.picture import check_boxes
 from ..sources import Source, is_composed, random_source, trained_source
 from ..threads import one_thread
+from . import words
 from .base import Explorer, Slider
 from .device import Blending, device_menu
 from .provenance import Provenance
@@ -345,42 +346,25 @@ class BlenderExplorer(Explorer):
         return self.board.text
 
     def _sentence(self, trace: BlendTrace, box: list[float]) -> str:
-        inputs, R = trace.inputs, trace.settings.output_size
-        _, K, H, W = inputs.bases.shape
-        M = inputs.M
-        x1, y1, x2, y2 = (f"{c:.1f}".removesuffix(".0") for c in box)
         instance = self.instance.value
         return (
             f"{self.picture.name}, instance {instance} ({self.picture.labels[instance]}), source {self._source.name}: "
-            f"K={K} bases of {H}×{W}; {K}·{M}·{M} = {K * M * M} attention numbers for this instance; "
-            f"mask {R}×{R} in the box {x1}, {y1} to {x2}, {y2}; IoU with {self.against} {self.iou:.3f}."
+            f"{words.sizes(trace, box)}; IoU with {self.against} {self.iou:.3f}."
         )
 
     def _notes(self, trace: BlendTrace, dropped: bool) -> list[str]:
         notes = []
         if self._source.note:
             notes.append(f"Source {self._source.name}: {self._source.note}.")
-        for letter in "KMR":
-            if self._wanted[letter] != getattr(self, letter).value:
-                slider = getattr(self, letter)
+        for letter, slider in (("K", self.K), ("M", self.M), ("R", self.R)):
+            if self._wanted[letter] != slider.value:
                 notes.append(
                     f"{letter} moved from {self._wanted[letter]} to {slider.value}: "
                     f"the source {self._source.name} serves {letter} {slider.min} to {slider.max}."
                 )
         if dropped:
             notes.append("The normaliser product is for K=1 alone: back to softmax.")
-        if trace.inputs.K == 1 and self.normalizer.value == "softmax":
-            notes.append(
-                "K=1: softmax over one basis is 1 at every pixel, so the attention is inert and M changes nothing. "
-                "The paper's K=1 row is another formula, σ(a′) · σ(r): choose the normaliser product."
-            )
-        if self.normalizer.value == "product":
-            notes.append("K=1: the paper's form σ(a′) · σ(r), in which one basis listens to its attention.")
-        if trace.inputs.M > trace.settings.output_size:
-            notes.append("M is larger than R: the interpolation samples the attention down.")
-        if bad := views.not_finite(trace):
-            notes.append(f"{bad} of the mask logits are NaN or infinite; they are drawn at the low end of the colours.")
-        return notes
+        return notes + words.warnings(trace)
 
     def __repr__(self) -> str:
         at = f", instance={self.instance.value}, K={self.K.value}, M={self.M.value}, R={self.R.value}"
