@@ -4,6 +4,8 @@ N boxes, K bases, M attention side, R output side.
 """
 
 import base64
+import dataclasses
+import functools
 import io
 import math
 from itertools import product
@@ -274,6 +276,45 @@ def test_a_source_that_fails_is_shown_and_raised_and_no_old_picture_takes_its_na
     assert explorer.K.min == explorer.K.max == 4
     assert_shows(explorer)
     assert len(tries) == 3
+
+
+def test_a_source_whose_making_is_interrupted_gives_way_to_the_one_before(picture):
+    noise, calls = random_source(picture), []
+
+    def slow():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return dataclasses.replace(noise, name="slow")
+
+    explorer = make_explorer(picture, sources={"random": noise, "slow": slow})
+    before = explorer.board.steps
+    explorer.source.value = "slow"
+    assert explorer.source.value == "random" and "source random" in explorer.text and not explorer.board.error
+    assert "interrupted" in explorer.board.notes[0] and explorer.board.steps["codes"] == before["codes"]
+    explorer.source.value = "slow"
+    assert "source slow" in explorer.text and not any("interrupted" in note for note in explorer.board.notes)
+
+
+def test_a_first_source_that_is_interrupted_interrupts_the_cell(picture):
+    def slow():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_explorer(picture, sources={"slow": slow})
+
+
+def test_a_fit_that_is_chosen_from_the_menu_tells_how_far_it_is(picture, tmp_path, monkeypatch):
+    from blendlab.fit import store
+
+    monkeypatch.setattr(store, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(store, "fit_nested", functools.partial(store.fit_nested, steps=100))
+    explorer, notes = BlenderExplorer(picture, source="random"), []
+    explorer.board.observe(lambda change: notes.extend(change["new"]), "notes")
+    explorer.source.value = "fitted"
+    steps = [int(note.split()[2]) for note in notes if note.startswith("fitting: step ")]
+    assert len(steps) == 50 and steps == sorted(steps) and steps[-1] == 100
+    assert not any("fitting" in note for note in explorer.board.notes) and "source fitted" in explorer.text
 
 
 def test_after_a_source_that_fails_another_one_can_be_chosen(picture):

@@ -68,7 +68,7 @@ class BlenderExplorer(Explorer):
         self.picture = load(picture) if isinstance(picture, str) else picture
         if not isinstance(self.picture, Picture):
             raise TypeError(f"picture must be a Picture or a name for load(); got {type(picture).__name__}")
-        self._sources = dict(sources) if sources is not None else _default_sources(self.picture)
+        self._sources = dict(sources) if sources is not None else self._default_sources()
         if not self._sources:
             raise ValueError("sources must name at least one source; got none")
         if source is not None and source not in self._sources:
@@ -153,10 +153,14 @@ class BlenderExplorer(Explorer):
     def _source_changed(self) -> None:
         if not len(self.picture):
             return
-        self._source = None  # if it cannot be made, no other one's picture goes by its name
+        before, self._source = self._source, None  # if it cannot be made, no other one's picture goes by its name
         self._making = True  # JupyterLab may hand over a click in another thread meanwhile, and a fit takes long
         try:
             source = self._made(self.source.value)
+        except KeyboardInterrupt:
+            if before is None:
+                raise
+            return self._back_to(before)
         finally:
             self._making = False
         self._blend = Blending(source, self.device.value)
@@ -170,6 +174,29 @@ class BlenderExplorer(Explorer):
                 slider.value = min(max(self._wanted[letter], low), high)
         self._show_boxes()
         self._update(bases=True)
+
+    def _back_to(self, before: Source) -> None:
+        """Making another source was interrupted."""
+        given_up = self.source.value
+        with self._hold():
+            self.source.value = next(name for name, source in self._sources.items() if source is before)
+        self._making = False
+        self._source_changed()
+        self.board.notes = [f"The source {given_up} was interrupted: choose it again to begin anew.", *self.board.notes]
+
+    def _progress(self, step: int, steps: int, loss: float) -> None:
+        if step % max(1, steps // 50) == 0:
+            self.board.notes = [f"fitting: step {step} of {steps}; interrupting the kernel gives it up"]
+
+    def _default_sources(self) -> dict[str, Callable[[], Source]]:
+        from ..fit import fitted
+
+        picture = self.picture
+        trained = {"trained": lambda: trained_source(picture)}
+        first = trained if is_composed(picture) else {}
+        # while nothing is shown, the bar of `fitted` itself is in sight, in the cell's output
+        fit = {"fitted": lambda: fitted(picture, progress=self._progress if self.trace else None)}
+        return first | fit | trained | {"random": lambda: random_source(picture)}
 
     def _made(self, name: str) -> Source:
         """The source of that name, made when it is first asked for."""
@@ -369,14 +396,6 @@ class BlenderExplorer(Explorer):
     def __repr__(self) -> str:
         at = f", instance={self.instance.value}, K={self.K.value}, M={self.M.value}, R={self.R.value}"
         return f"BlenderExplorer({self.picture.name!r}, source={self.source.value!r}{at if len(self.picture) else ''})"
-
-
-def _default_sources(picture: Picture) -> Sources:
-    from ..fit import fitted
-
-    trained = {"trained": lambda: trained_source(picture)}
-    first = trained if is_composed(picture) else {}
-    return first | {"fitted": lambda: fitted(picture)} | trained | {"random": lambda: random_source(picture)}
 
 
 def _normalizers(K: int) -> list[str]:
