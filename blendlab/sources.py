@@ -113,7 +113,7 @@ def average(attention: Tensor, M: int) -> Tensor:
 def averaging_matrix(side: int, M: int, device: torch.device) -> Tensor:
     """P (M,side): row i holds the weights with which cell i averages the `side` cells; their sum is 1."""
     with torch.inference_mode(False):  # cached, so it must serve training after it served inference
-        return adaptive_avg_pool1d(torch.eye(side, device=device), M).T.contiguous()
+        return adaptive_avg_pool1d(torch.eye(side, dtype=torch.float32, device=device), M).T.contiguous()
 
 
 def served(letter: str, value: int, between: tuple[int, int], name: str) -> int:
@@ -126,6 +126,8 @@ def served(letter: str, value: int, between: tuple[int, int], name: str) -> int:
 
 def map_size(picture: Picture) -> tuple[int, int]:
     """(H, W) of the base map at stride 4: the last cell may reach beyond the image."""
+    if not isinstance(picture, Picture):
+        raise TypeError(f"picture must be a Picture; got {check.got(picture)}")
     height, width = picture.size
     return math.ceil(height / STRIDE), math.ceil(width / STRIDE)
 
@@ -133,8 +135,8 @@ def map_size(picture: Picture) -> tuple[int, int]:
 def random_source(picture: Picture, seed: int = 0) -> Source:
     """Bases normal * 3 and attention normal * 2 for a picture's boxes: what a blender does with noise."""
     noise = torch.Generator().manual_seed(check.whole("seed", seed))
-    bases = 3 * torch.randn(1, 8, *map_size(picture), generator=noise)
-    attention = 2 * torch.randn(len(picture), 8, 28, 28, generator=noise)
+    bases = 3 * torch.randn(1, 8, *map_size(picture), generator=noise, dtype=torch.float32)
+    attention = 2 * torch.randn(len(picture), 8, 28, 28, generator=noise, dtype=torch.float32)
     note = f"these bases and attentions are noise (seed {seed}): no picture and no mask went into them"
     return Source("random", note, bases, attention, torch.from_numpy(picture.boxes.copy()))
 

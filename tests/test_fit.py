@@ -144,6 +144,18 @@ def test_a_seed_repeats():
     assert not torch.equal(a.bases, c.bases)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_readers_modes_play_no_part(mode):
+    expected = fit(discs(), steps=3)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with mode():
+            assert torch.equal(fit(discs(), steps=3).bases, expected.bases)
+            assert fit_nested(discs(), steps=3, progress=silent).inputs(2, 5).attention.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_progress_is_told_every_step():
     told = []
     fit_nested(discs(), steps=5, progress=lambda *news: told.append(news))

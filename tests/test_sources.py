@@ -6,7 +6,7 @@ import torch
 
 from blendlab import Blender
 from blendlab.pictures import Picture
-from blendlab.sources import Source, random_source
+from blendlab.sources import Source, averaging_matrix, random_source
 
 
 @pytest.fixture
@@ -73,6 +73,22 @@ def test_no_instances_are_served_as_none(picture):
     empty = Picture.from_masks(picture.image, np.zeros((0, 50, 66), bool))
     inputs = random_source(empty).inputs(4, 14)
     assert Blender(8)(inputs.bases, inputs.attention, inputs.boxes).logits.shape == (0, 8, 8)
+
+
+def test_the_readers_default_dtype_plays_no_part(picture):
+    averaging_matrix.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        there = random_source(picture).inputs(3, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    here = random_source(picture).inputs(3, 5)
+    assert torch.equal(there.bases, here.bases) and torch.equal(there.attention, here.attention)
+
+
+def test_no_source_is_made_of_what_is_no_picture(picture):
+    with pytest.raises(TypeError, match="picture must be a Picture; got ndarray"):
+        random_source(picture.image)
 
 
 def test_noise_repeats_with_its_seed_and_has_the_stated_spread(picture):

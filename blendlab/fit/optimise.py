@@ -34,6 +34,8 @@ SMOOTH_BASES, SMOOTH_ATTENTION = 0.015, 0.002  # weights of the total variation,
 LIMIT = 8.0  # a base value beyond it adds nothing to a mask (its probability is 0.9997) and spoils the colour scale
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # whatever mode the reader is in
 def fit(
     picture: Picture,
     K: int = 4,
@@ -64,6 +66,8 @@ def fit(
     return BlenderInputs(bases.detach(), attention.detach(), boxes)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit_nested(
     picture: Picture,
     *,
@@ -123,8 +127,8 @@ def _truth(picture: Picture) -> tuple[Tensor, Tensor]:
 def _start(picture: Picture, K: int, M: int, rng: Generator, device: str | torch.device) -> tuple[Tensor, Tensor]:
     """Bases (1,K,H,W) that say background everywhere, so that what no box ever looks at stays background, and
     attention (N,K,M,M) near 0; the noise tells the bases apart."""
-    bases = 0.1 * torch.randn(1, K, *map_size(picture), generator=rng) - 2
-    attention = 0.5 * torch.randn(len(picture), K, M, M, generator=rng)
+    bases = 0.1 * torch.randn(1, K, *map_size(picture), generator=rng, dtype=torch.float32) - 2
+    attention = 0.5 * torch.randn(len(picture), K, M, M, generator=rng, dtype=torch.float32)
     return bases.to(device).requires_grad_(), attention.to(device).requires_grad_()
 
 

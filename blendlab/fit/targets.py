@@ -29,13 +29,17 @@ def disturbed(boxes: Tensor, rng: Generator) -> Tensor:
     A mask fitted inside exact boxes alone falls apart when its box is dragged: bases are then free outside, and the
     attention, which stretches with the box, holds what the bases should.
     """
-    kind = torch.rand(len(boxes), 1, generator=rng)
-    outward = torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    kind = torch.rand(len(boxes), 1, generator=rng, dtype=torch.float32)
+    outward = boxes.new_tensor([-1.0, -1.0, 1.0, 1.0])
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)  # (N,4): width, height, width, height
 
     # every edge by up to 8 px, but inward by at most a fifth of the box
-    moved = outward * torch.maximum(8 * (2 * torch.rand(boxes.shape, generator=rng) - 1), -sides / 5)
+    moved = outward * torch.maximum(
+        8 * (2 * torch.rand(boxes.shape, generator=rng, dtype=torch.float32) - 1), -sides / 5
+    )
     # all edges outward, each by its own share of up to 24 px or 30 % of the box, whichever is more
-    reach = torch.maximum(0.3 * sides, torch.full_like(sides, 24)) * torch.rand(kind.shape, generator=rng)
-    grown = outward * reach * (1 + torch.rand(boxes.shape, generator=rng)) / 2
+    reach = torch.maximum(0.3 * sides, torch.full_like(sides, 24)) * torch.rand(
+        kind.shape, generator=rng, dtype=torch.float32
+    )
+    grown = outward * reach * (1 + torch.rand(boxes.shape, generator=rng, dtype=torch.float32)) / 2
     return boxes + torch.where(kind < 0.6, torch.zeros_like(boxes), torch.where(kind < 0.79, moved, grown))

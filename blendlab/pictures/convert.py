@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,27 +23,43 @@ def to_rgb(image) -> np.ndarray:
     if isinstance(image, Image.Image):
         return _from_pil(image)
     if isinstance(image, np.ndarray) or hasattr(image, "__array__"):
-        return _from_array(np.asarray(image))
+        return _from_array(to_array(image))
     raise TypeError(f"image must be a path, bytes, a PIL image or an array, got {type(image).__name__}")
+
+
+def to_array(value) -> np.ndarray:
+    """A NumPy array of anything that can be one; a tensor may carry a gradient and lie on another device."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
 
 
 def _open(source) -> Image.Image:
     is_path = isinstance(source, (str, os.PathLike))
     told = repr(os.fspath(source)) if is_path else f"{len(source)} bytes"
     try:
-        picture = Image.open(source if is_path else io.BytesIO(source))
-        picture.load()
+        with Image.open(source if is_path else io.BytesIO(source)) as picture:
+            picture.load()
+            return _upright(picture)
     except FileNotFoundError as error:
         raise ValueError(f"image: there is no file {told}") from error
     except UnidentifiedImageError as error:
         raise ValueError(f"image: {told} is not an image that PIL can read") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image: {told} cannot be read ({error})") from error
-    return picture
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A copy, turned as its EXIF orientation says; as it is stored, with a warning, where the EXIF data are damaged."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # of many types: SyntaxError, struct.error, TypeError, ...; the pixels are sound
+        warnings.warn(f"image: its EXIF data are damaged ({error}), so it may lie on its side", stacklevel=2)
+        copy = picture.copy()
+        copy.info.pop("exif", None)
+        return copy
 
 
 def _from_pil(picture: Image.Image) -> np.ndarray:
-    picture = ImageOps.exif_transpose(picture)
+    picture = _upright(picture)
     if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: PIL's own convert would clip them to 255, not scale them
         array = np.asarray(picture)
         return _from_array(array.astype(np.uint16) if picture.mode == "I" and _within(array, 0, 65535) else array)
@@ -98,11 +115,11 @@ def to_masks(masks, height: int, width: int) -> np.ndarray:
     if masks is None or (isinstance(masks, (list, tuple)) and len(masks) == 0):
         return np.zeros((0, height, width), bool)
     if isinstance(masks, (list, tuple)):
-        masks = [np.asarray(mask) for mask in masks]
+        masks = [to_array(mask) for mask in masks]
         for i, mask in enumerate(masks):
             if mask.shape != (height, width):
                 raise ValueError(f"masks[{i}] has the shape {mask.shape}, expected the image's {(height, width)}")
-    array = np.asarray(masks)
+    array = to_array(masks)
     if array.ndim not in (2, 3) or array.shape[-2:] != (height, width):
         raise ValueError(f"masks must be (N,H,W) or (H,W) with the image's H,W = {(height, width)}, got {array.shape}")
     if array.dtype.kind not in "biuf":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .convert import to_masks, to_rgb
+from .convert import to_array, to_masks, to_rgb
 
 # Okabe and Ito's colours, without the pair of a red and a green that many readers cannot tell apart.
 COLOURS = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (0, 114, 178), (204, 121, 167), (255, 255, 255))
@@ -83,7 +83,7 @@ class Picture:
         if boxes is None:
             boxes = tight_boxes(masks)
         else:
-            boxes = np.asarray(boxes, dtype=np.float32)
+            boxes = _to_floats("boxes", boxes)
             boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if labels is None:
             labels = [f"instance {i}" for i in range(len(masks))]
@@ -158,6 +158,13 @@ def check_boxes(boxes: np.ndarray) -> None:
     for i in np.flatnonzero(~(finite & ordered)):
         wanted = "x1 < x2 and y1 < y2" if finite[i] else "finite numbers"
         raise ValueError(f"boxes[{i}] is {boxes[i].tolist()}, expected x1,y1,x2,y2 with {wanted}")
+
+
+def _to_floats(name: str, value) -> np.ndarray:
+    try:
+        return to_array(value).astype(np.float32)
+    except (TypeError, ValueError) as error:  # words, or rows of different lengths
+        raise ValueError(f"{name} must be (N,4) numbers, got {value!r:.80}") from error
 
 
 def _check_array(name: str, value, dtype, ndim: int) -> None:

@@ -8,6 +8,7 @@ computed in integers, and images are stored as WebP, whose decoding is exact.
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -180,17 +181,23 @@ def _recolour(pixels: np.ndarray, hue: float, light: float) -> np.ndarray:
 
 
 def _check(seed, split, size, count, side, overlap, mixture, min_pixels) -> None:
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
     for name, value, least in (("seed", seed, 0), ("size", size, 16), ("min_pixels", min_pixels, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise TypeError(f"{name} must be an int, got {type(value).__name__}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
-    if not (len(count) == 2 and 1 <= count[0] <= count[1] <= 127):
-        raise ValueError(f"count must be (fewest, most) with 1 <= fewest <= most <= 127, got {count}")
-    if not (len(side) == 2 and 4 <= side[0] <= side[1] < math.inf):
-        raise ValueError(f"side must be (shortest, longest) with 4 <= shortest <= longest pixels, got {side}")
+    if not (_pair(count, Integral) and 1 <= count[0] <= count[1] <= 127):
+        raise ValueError(f"count must be (fewest, most) with 1 <= fewest <= most <= 127, got {count!r}")
+    if not (_pair(side, Real) and 4 <= side[0] <= side[1] < math.inf):
+        raise ValueError(f"side must be (shortest, longest) with 4 <= shortest <= longest pixels, got {side!r}")
     for name, value in (("overlap", overlap), ("mixture", mixture)):
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {type(value).__name__}")
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in 0..1, got {value}")
+
+
+def _pair(value, kind) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, kind) for v in value)

@@ -1,9 +1,11 @@
 """Picture: what it accepts, what it refuses, and what it shows. All comparisons are exact unless said."""
 
+import gc
 import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from blendlab.pictures import Picture
@@ -216,3 +218,35 @@ def test_a_click_means_the_smallest_mask_there_or_else_the_smallest_box():
     for nowhere in ((21, 2), (-0.1, 3), (3, -0.1), (30, 10), (10, 20), (np.nan, 3), (np.inf, 3), (1e9, 1e9)):
         assert picture.instance_at(*nowhere) is None
     assert Picture.from_masks(np.zeros((4, 4, 3), np.uint8)).instance_at(1, 1) is None
+
+
+def test_tensors_that_carry_a_gradient_are_read():
+    masks = torch.zeros(2, 4, 5, requires_grad=True) + torch.eye(4, 5)
+    picture = Picture.from_masks(torch.full((4, 5, 3), 0.5, requires_grad=True), masks)
+    assert picture.image[0, 0, 0] == 128 and len(picture) == 2
+    assert Picture.from_masks(picture.image, list(masks)).boxes.tolist() == picture.boxes.tolist()
+
+
+@pytest.mark.parametrize("boxes", ["x", [["a"] * 4], [[1, 2, 3], [1, 2, 3, 4]]], ids=["a word", "words", "ragged"])
+def test_boxes_that_are_no_numbers_are_named(boxes):
+    with pytest.raises(ValueError, match=r"boxes must be \(N,4\) numbers, got"):
+        Picture.from_masks(np.zeros((4, 4)), np.ones((1, 4, 4)), boxes=boxes)
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_file_of_several_frames_is_closed(tmp_path):
+    frames = [Image.new("L", (3, 2), grey) for grey in (10, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (Picture.from_masks(tmp_path / "a.gif").image == 10).all()
+    gc.collect()
+
+
+def test_a_photograph_with_damaged_exif_is_read_with_a_warning(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4), (9, 9, 9)).save(tmp_path / "a.jpg", exif=exif)
+    assert Picture.from_masks(tmp_path / "a.jpg").size == (6, 4)
+    damaged = (tmp_path / "a.jpg").read_bytes().replace(b"MM\0*", b"MM\xae*")
+    with pytest.warns(UserWarning, match="EXIF data are damaged"):
+        picture = Picture.from_masks(damaged)
+    assert picture.size == (4, 6)

@@ -205,6 +205,11 @@ BAD = [
     ({"overlap": 1.5}, ValueError, "overlap.*1.5"),
     ({"mixture": -0.1}, ValueError, "mixture.*-0.1"),
     ({"min_pixels": -4}, ValueError, "min_pixels"),
+    ({"split": ["train"]}, ValueError, r"split.*\['train'\]"),
+    ({"count": 3}, ValueError, "count.*fewest, most.*got 3"),
+    ({"count": (1.0, 2)}, ValueError, r"count.*\(1.0, 2\)"),
+    ({"side": "ab"}, ValueError, "side.*'ab'"),
+    ({"overlap": "a"}, TypeError, "overlap must be a number, got str"),
 ]
 
 
