@@ -234,6 +234,10 @@ class HandExplorer(BlenderExplorer):
         else:
             super()._update(bases)
 
+    def _steps(self, **moved: int) -> dict | None:
+        with self._turn:  # not while a fit that has ended is put in place
+            return super()._steps(**moved)
+
     def _clicked(self, x: float, y: float) -> None:
         if not self._drawing:
             return super()._clicked(x, y)

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import draw
 
 from blendlab.blendmask.found import LEAST
-from blendlab.explorers import PhotoExplorer
+from blendlab.explorers import BlenderExplorer, PhotoExplorer
 from blendlab.explorers import hand as hand_module
 from blendlab.explorers.photo import HAND
 from blendlab.sources import random_source
@@ -336,6 +336,24 @@ def test_a_fit_that_ends_while_a_model_is_looked_at_waits_for_the_hand(photo, mo
     assert photo.text == said and "source tiny" in said and photo.instance.options == options
     photo.masks.value = HAND
     assert "IoU with your mask" in photo.text and photo.instance.options == (("0 yours", 0),)
+
+
+def test_what_a_slider_would_show_is_worked_out_in_turn_and_only_of_a_fit(photo, quick, monkeypatch):
+    photo.draw([4, 4, 30, 40])
+    photo.brush([(10, 10)], radius=4)
+    assert photo._ahead(photo.K.model_id) == {}  # there are no steps to foresee
+    photo.fit()
+    free, steps = [], BlenderExplorer._steps
+
+    def seen(explorer, **moved):
+        other = threading.Thread(target=lambda: free.append(photo._turn.acquire(blocking=False)))
+        other.start()
+        other.join()
+        return steps(explorer, **moved)
+
+    monkeypatch.setattr(BlenderExplorer, "_steps", seen)
+    assert sorted(photo._ahead(photo.K.model_id)) == [photo.K.value - 1, photo.K.value + 1]
+    assert free == [False, False]
 
 
 def test_an_error_in_a_fit_appears_on_the_board_and_in_the_cell(photo, monkeypatch):
