@@ -77,7 +77,7 @@ def load_weights(path: str | Path) -> BlendMask:
         raise ValueError(f"weights {path} cannot be read: cut short, or not a safetensors file ({error})") from error
     if "config" not in metadata:
         raise ValueError(f"weights {path} carry no config; expected a file from save_weights")
-    return assemble(Config.from_dict(json.loads(metadata["config"])), tensors, f"weights {path}")
+    return assemble(config_of(metadata["config"], path), tensors, f"weights {path}")
 
 
 def load_model(path: str | Path) -> BlendMask:
@@ -85,7 +85,18 @@ def load_model(path: str | Path) -> BlendMask:
     if Path(path).suffix == ".safetensors":
         return load_weights(path)
     state = load_state(path)
-    return assemble(Config.from_dict(state["config"]), state["averaged"], f"checkpoint {path}")
+    return assemble(config_of(state["config"], path), state["averaged"], f"checkpoint {path}")
+
+
+def config_of(values: object, path: str | Path) -> Config:
+    """A Config from what a file holds: JSON text, or a dict; ValueError that names the file."""
+    try:
+        values = json.loads(values) if isinstance(values, str) else values
+        if not isinstance(values, dict):
+            raise ValueError(f"it is {type(values).__name__}; expected a dict")
+        return Config.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: its config cannot be used: {error}") from error
 
 
 def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> BlendMask:
@@ -105,6 +116,12 @@ def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> Ble
         for name in wanted
         if name in tensors and tensors[name].shape != wanted[name].shape
     ]
+    misshapen += [
+        f"{name} is {tensors[name].dtype}, expected floating"
+        for name in wanted
+        if name in tensors and wanted[name].is_floating_point() != tensors[name].is_floating_point()
+    ]
+    misshapen += [f"{name} is not finite" for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if missing or extra or misshapen:
         raise ValueError(
             f"{what}: missing {missing or 'nothing'}; not expected {extra or 'nothing'}; {misshapen or ''}"

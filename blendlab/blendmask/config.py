@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from numbers import Real
 
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
@@ -18,6 +19,10 @@ COCO_CATEGORIES = tuple(
 )
 
 BACKBONES = ("scratch", "lite0", "resnet50", "resnet101")
+COUNTS = (  # fields that count something
+    *("fpn_channels", "tower_convs", "tower_groups", "bases", "attention_side", "output_side", "basis_channels"),
+    *("basis_convs", "short_side", "long_side", "top_k", "max_detections"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +75,18 @@ class Config:
     clip_before_blend: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected at least 1")
+        if not all(isinstance(name, str) for name in self.categories):
+            raise ValueError(f"categories is {self.categories!r}; expected a tuple of names")
+        if self.pixel_order not in ("RGB", "BGR"):
+            raise ValueError(f"pixel_order is {self.pixel_order!r}; expected 'RGB' or 'BGR'")
+        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3 or not min(self.pixel_std) > 0:
+            raise ValueError(
+                f"pixel_mean is {self.pixel_mean}, pixel_std {self.pixel_std}; expected three numbers, std above 0"
+            )
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone is {self.backbone!r}; expected one of {', '.join(BACKBONES)}")
         if not self.categories:
@@ -79,6 +96,11 @@ class Config:
         if len(self.sizes_of_interest) != self.levels - 1:
             raise ValueError(
                 f"sizes_of_interest has {len(self.sizes_of_interest)} numbers; expected levels - 1 = {self.levels - 1}"
+            )
+        maps = ("c2", "c3", "c4", "c5", *(f"p{3 + i}" for i in range(self.levels)))
+        if self.basis_skip not in ("", *maps) or not self.basis_inputs or not set(self.basis_inputs) <= set(maps):
+            raise ValueError(
+                f"basis_inputs is {self.basis_inputs!r}, basis_skip {self.basis_skip!r}; expected names of {maps}"
             )
         if self.fpn_channels % self.tower_groups:
             raise ValueError(f"tower_groups {self.tower_groups} does not divide fpn_channels {self.fpn_channels}")
@@ -105,6 +127,25 @@ class Config:
         if unknown := sorted(set(values) - known):
             raise ValueError(f"config has unknown names {unknown}; this version of blendlab knows {sorted(known)}")
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def check_types(settings: object) -> None:
+    """ValueError for a field of a dataclass whose value is not of its default's type; what has no default is a tuple,
+    and what may be None is a number."""
+    for field in dataclasses.fields(settings):
+        value, kind = getattr(settings, field.name), type(field.default)
+        if field.default is dataclasses.MISSING:
+            kind = tuple
+        elif field.default is None:
+            if value is None:
+                continue
+            kind = int if field.type.startswith("int") else float
+        good = isinstance(value, bool if kind is bool else Real if kind is float else kind)
+        if not good or (kind in (int, float) and (isinstance(value, bool) or math.isnan(value))):
+            raise ValueError(f"{field.name} is {value!r}; expected {WORDS[kind]}")
+
+
+WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a string", tuple: "a tuple"}
 
 
 def authors(depth: int = 50) -> Config:

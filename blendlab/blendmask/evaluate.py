@@ -81,11 +81,11 @@ def main(arguments: list[str] | None = None) -> None:
         seen = (
             read_coco(*options.coco, model.config.categories) if options.coco else SceneList("held_out", options.scenes)
         )
+        unseen = None if options.coco else SceneList("unseen", options.scenes)
+        print(f"{len(seen)} pictures{'' if unseen is None else f' and {len(unseen)} unseen'} ...", file=sys.stderr)
+        figures = evaluate(model, seen, unseen, options.k, options.m, options.r)
     except ValueError as error:
         parser.exit(2, f"evaluate: {error}\n")
-    unseen = None if options.coco else SceneList("unseen", options.scenes)
-    print(f"{len(seen)} pictures{'' if unseen is None else f' and {len(unseen)} unseen'} ...", file=sys.stderr)
-    figures = evaluate(model, seen, unseen, options.k, options.m, options.r)
     print(json.dumps({name: None if math.isnan(value) else round(value, 4) for name, value in figures.items()}))
 
 

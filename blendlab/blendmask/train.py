@@ -23,7 +23,7 @@ import torch.distributed as dist
 from ..pictures.coco import CocoPictures, read_coco
 from ..pictures.picture import Picture
 from ..pictures.scenes import CATEGORIES
-from .checkpoint import load_state, save_state, save_weights
+from .checkpoint import config_of, load_state, save_state, save_weights
 from .config import Config
 from .data import Folder, Scenes, Source
 from .evaluate import SceneList
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         trainer, reports = _start(options, device)
         run(trainer, Path(options.folder), reports if trainer.rank == 0 else None, options.save_every)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError, FloatingPointError) as error:
         parser.exit(2, f"train: {error}\n")
     finally:
         if dist.is_initialized():
@@ -107,7 +107,7 @@ def _start(options: argparse.Namespace, device: torch.device) -> tuple[Trainer, 
         categories = {"categories": CATEGORIES if pictures is None else tuple(pictures.categories)}
         config = Config(**(categories | _values("--model", options.model, Config)))
     else:
-        config = Config.from_dict(state["config"])
+        config = config_of(state["config"], last)
     source, held_out = _data(options, pictures, settings, config)
     torch.manual_seed(settings.seed)
     model = BlendMask(config)
@@ -125,8 +125,7 @@ def _settings(options: argparse.Namespace, state: dict | None) -> Settings:
     asked = _values("--set", options.set, Settings)
     budget = {"steps": options.steps, "seconds": options.minutes, "cpu_seconds": options.cpu_minutes}
     budget = {name: value if name == "steps" else 60 * value for name, value in budget.items() if value is not None}
-    before = Settings.from_dict(state["settings"]) if state is not None else None
-    kept = {} if before is None else dataclasses.asdict(before)
+    kept = {} if state is None else dataclasses.asdict(Settings.from_dict(state["settings"]))
     if budget:
         kept |= dict.fromkeys(("steps", "seconds", "cpu_seconds"))
     return Settings(**(kept | asked | budget))

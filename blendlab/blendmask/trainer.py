@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 
@@ -16,11 +17,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .config import Config
+from .config import Config, check_types
 from .data import Source, batch
 from .losses import losses
 from .model import BlendMask
 from .targets import Truth
+
+LIMITS = (  # of a number in Settings: its name, the least and the greatest
+    *((name, 0, math.inf) for name in ("steps", "seconds", "cpu_seconds", "rate", "backbone_rate", "attention_rate")),
+    *((name, 1, math.inf) for name in ("batch", "warmup", "mask_limit")),
+    *((name, 0, math.inf) for name in ("decay", "clip", "random", "seed")),
+    *((name, 0, 1) for name in ("falling", "average")),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +71,19 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if all(budget is None for budget in (self.steps, self.seconds, self.cpu_seconds)):
             raise ValueError("no budget: give at least one of steps, seconds, cpu_seconds")
-        if not self.draw_bases or not self.sides or self.batch < 1:
-            raise ValueError(f"batch {self.batch}, draw_bases {self.draw_bases}, sides {self.sides}: none may be empty")
+        for name, low, high in LIMITS:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} is {value!r}; expected {low} to {high}")
+        for name in ("draw_bases", "sides"):
+            values = getattr(self, name)
+            if not values or not all(isinstance(value, int) and value >= 1 for value in values):
+                raise ValueError(f"{name} is {values!r}; expected whole numbers of at least 1, and at least one")
+        if not self.full and self.random == 0:
+            raise ValueError("full is False and random 0: no mask would be blended; expected one of them")
         if self.autocast not in ("", "bfloat16"):
             raise ValueError(f"autocast is {self.autocast!r}; expected '' or 'bfloat16'")
 
@@ -223,8 +240,11 @@ class Trainer:
         """Go on from `state`; ValueError where it is of another model."""
         if Config.from_dict(state["config"]) != self.model.config:
             raise ValueError("the checkpoint's config differs from the model's")
-        self.model.load_state_dict(state["model"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.steps = state["steps"]
-        self.set_clock(state["seconds"], state["cpu_seconds"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.steps = state["steps"]
+            self.set_clock(state["seconds"], state["cpu_seconds"])
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise ValueError(f"the checkpoint does not fit this model and optimiser: {error}") from error

@@ -1,6 +1,8 @@
+import math
 import pickle
 
 import pytest
+import safetensors.torch
 import torch
 from tiny import tiny_config
 
@@ -77,6 +79,29 @@ def test_tensors_of_another_shape_are_named(tiny):
         assemble(tiny.config, tensors, "weights")
     for part in ("fcos.box.bias", "colour", r"attention.bias is (5,), expected (48,)"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.to(torch.int32), "attention.bias is torch.int32, expected floating"),
+        (lambda t: t * math.nan, "attention.bias is not finite"),
+    ],
+    ids=["whole numbers", "NaN"],
+)
+def test_tensors_of_no_weights_are_named(tiny, change, words):
+    tensors = tiny.state_dict()
+    tensors["attention.bias"] = change(tensors["attention.bias"])
+    with pytest.raises(ValueError, match=words):
+        assemble(tiny.config, tensors, "weights")
+
+
+@pytest.mark.parametrize("config", ["{", "[1]", "{}", '{"categories": ["a"], "bases": "8"}', '{"colour": 1}'])
+def test_a_config_that_is_none_is_said_with_its_file(tiny, tmp_path, config):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(safetensors.torch.save({"a": torch.zeros(1)}, metadata={"config": config}))
+    with pytest.raises(ValueError, match=r"w\.safetensors: its config cannot be used"):
+        load_model(path)
 
 
 def test_a_write_that_fails_leaves_the_last_file_readable(tiny, tmp_path, monkeypatch):

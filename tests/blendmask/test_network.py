@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from tiny import tiny_config
@@ -112,6 +114,17 @@ def test_lite0_loads_imagenet_weights_and_is_no_longer_random():
         ({"levels": 6}, "levels is 6"),
         ({"sizes_of_interest": (32,)}, "sizes_of_interest has 1 numbers"),
         ({"tower_groups": 5}, "tower_groups 5 does not divide"),
+        ({"tower_groups": 0}, "tower_groups is 0; expected at least 1"),
+        ({"bases": "8"}, "bases is '8'; expected a whole number"),
+        ({"bases": True}, "bases is True; expected a whole number"),
+        ({"nested": "maybe"}, "nested is 'maybe'; expected True or False"),
+        ({"categories": "cup"}, "categories is 'cup'; expected a tuple"),
+        ({"categories": (1, 2)}, r"categories is \(1, 2\); expected a tuple of names"),
+        ({"pixel_order": "GBR"}, "pixel_order is 'GBR'"),
+        ({"pixel_std": (0, 0, 0)}, r"pixel_std \(0, 0, 0\)"),
+        ({"basis_skip": "c9"}, "basis_skip 'c9'; expected names of"),
+        ({"basis_inputs": ("p7",)}, r"basis_inputs is \('p7',\)"),
+        ({"nms_iou": math.nan}, "nms_iou is nan; expected a number"),
     ],
 )
 def test_a_config_that_fits_nothing_is_refused(changes, message):

@@ -107,11 +107,39 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
 
 @pytest.mark.parametrize(
     "settings,message",
-    [({}, "no budget"), ({"steps": 1, "autocast": "half"}, "autocast"), ({"steps": 1, "batch": 0}, "batch 0")],
+    [
+        ({}, "no budget"),
+        ({"steps": 1, "autocast": "half"}, "autocast"),
+        ({"steps": 1, "batch": 0}, "batch is 0; expected 1 to inf"),
+        ({"steps": 1, "batch": 2.5}, "batch is 2.5; expected a whole number"),
+        ({"steps": -1}, "steps is -1; expected 0 to inf"),
+        ({"seconds": math.nan}, "seconds is nan; expected a number"),
+        ({"steps": 1, "seconds": "soon"}, "seconds is 'soon'"),
+        ({"steps": 1, "rate": -1.0}, "rate is -1.0"),
+        ({"steps": 1, "falling": 2.0}, "falling is 2.0; expected 0 to 1"),
+        ({"steps": 1, "warmup": 0}, "warmup is 0"),
+        ({"steps": 1, "sides": 14}, "sides is 14; expected a tuple"),
+        ({"steps": 1, "sides": (0,)}, r"sides is \(0,\)"),
+        ({"steps": 1, "draw_bases": ()}, r"draw_bases is \(\)"),
+        ({"steps": 1, "full": "no"}, "full is 'no'; expected True or False"),
+        ({"steps": 1, "full": False, "random": 0}, "no mask would be blended"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Settings(**settings)
+
+
+def test_a_state_that_does_not_fit_is_refused():
+    one = trainer()
+    state = one.state()
+    for damaged in (
+        state | {"model": {}},
+        state | {"optimiser": {}},
+        {k: v for k, v in state.items() if k != "seconds"},
+    ):
+        with pytest.raises(ValueError, match="does not fit"):
+            one.load_state(damaged)
 
 
 def test_data_of_other_categories_are_refused():
