@@ -99,6 +99,8 @@ def _start(options: argparse.Namespace, device: torch.device) -> tuple[Trainer, 
     if last.exists() and not options.resume:
         raise ValueError(f"{last} exists: --resume to go on from it, or name another folder")
     state = load_state(last) if options.resume else None
+    if options.check and not options.coco:
+        raise ValueError("--check: only with --coco; without it the AP of held-out scenes is reported")
     if state is not None and options.model:
         raise ValueError("--model: a resumed run keeps its network")
     settings = _settings(options, state)
@@ -189,11 +191,19 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--model",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=VALUE",
         help="fields of Config, such as backbone=scratch nested=False",
     )
-    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="fields of Settings, such as rate=1e-3 batch=16")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fields of Settings, such as rate=1e-3 batch=16",
+    )
     add("--threads", type=int, help="processor threads (default: all)")
     add("--report-every", type=float, default=10, help="seconds between reports of losses (default 10)")
     add("--evaluate-every", type=float, default=300, help="seconds between reports of AP (default 300)")

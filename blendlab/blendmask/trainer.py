@@ -122,6 +122,8 @@ class Trainer:
     def __init__(self, model: BlendMask, source: Source, settings: Settings, objective: Objective = losses):
         if tuple(source.categories) != tuple(model.config.categories):
             raise ValueError(f"data has categories {source.categories}; the model has {model.config.categories}")
+        if model.config.nested and min(settings.draw_bases) > model.config.bases:
+            raise ValueError(f"draw_bases is {settings.draw_bases}; the model has {model.config.bases} bases")
         self.model, self.source, self.settings = model, source, settings
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
         backbone = list(model.backbone.parameters())

@@ -121,6 +121,9 @@ def test_evaluation_prints_json_with_null_for_what_was_not_there(tmp_path, capsy
         ([], "no budget"),
         (["--steps", "1", "--resume"], "does not exist"),
         (["--steps", "1", "--coco", "none.json", "none"], "none.json"),
+        (["--steps", "1", "--check", "none.json", "none"], "--check: only with --coco"),
+        (["--minutes", "nan"], "seconds is nan"),
+        (["--steps", "1", "--set", "rate=-1", "--set", "batch=2"], "rate is -1"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(tmp_path, capsys, options, message):
@@ -128,6 +131,16 @@ def test_what_cannot_be_trained_is_said_in_a_line(tmp_path, capsys, options, mes
         train.main([str(tmp_path / "run"), *options])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_image_that_is_damaged_ends_an_evaluation_with_a_line(tmp_path, capsys):
+    write_coco([draw((4, 4, 30, 40), labels=["cat"]), draw((8, 8, 50, 60), labels=["dog"])], tmp_path, ["cat", "dog"])
+    files = [str(tmp_path / "annotations.json"), str(tmp_path / "images")]
+    train.main([str(tmp_path / "run"), "--steps", "0", "--coco", *files, *SMALL, *QUIET])
+    (tmp_path / "images" / "000002.png").write_bytes(b"not an image")
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(tmp_path / "run" / "last.pt"), "--coco", *files])
+    assert stop.value.code == 2 and "000002.png" in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten(tmp_path, capsys):

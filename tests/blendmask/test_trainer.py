@@ -130,6 +130,11 @@ def test_settings_that_cannot_work_are_refused(settings, message):
         Settings(**settings)
 
 
+def test_more_bases_than_there_are_cannot_be_drawn():
+    with pytest.raises(ValueError, match=r"draw_bases is \(7, 9\); the model has 3 bases"):
+        trainer(draw_bases=(7, 9))
+
+
 def test_a_state_that_does_not_fit_is_refused():
     one = trainer()
     state = one.state()
