@@ -82,6 +82,8 @@ def export_blender_onnx(path: str | Path, blender: Blender | None = None) -> Non
     the folder does not exist; ImportError where the package onnx is missing.
     """
     blender = Blender() if blender is None else blender
+    if not isinstance(blender, Blender):
+        raise TypeError(f"blender must be a Blender; got {type(blender).__name__}")
     if blender.pooling != "align" or (blender.normalizer, blender.order) == ("product", "normalize-first"):
         raise ValueError(f"blender is {blender}; expected pooling='align', and 'product' only in 'interpolate-first'")
     path, onnx = _path(path), _package("onnx")

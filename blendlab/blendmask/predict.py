@@ -6,6 +6,7 @@ The rules are the authors': AdelaiDet at commit 3672122 on detectron2; each func
 from __future__ import annotations
 
 import dataclasses
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..blender import Blender, BlendTrace
 from ..paste import clip_boxes, paste_masks
+from ..pictures import convert
 from .nested import read, sizes
 from .postprocess import Funnel, Proposals, funnel
 
@@ -91,7 +93,7 @@ def stages(
     clip_before_blend: bool | None = None,
 ) -> Stages:
     """As `predict`, with everything on the way kept."""
-    if not 0 <= score_threshold <= 1:
+    if not isinstance(score_threshold, Real) or not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold is {score_threshold!r}; expected 0 to 1")
     K, M, R = sizes(model.config, K, M, R)
     picture = to_rgb(image)
@@ -106,7 +108,13 @@ def stages(
 def to_rgb(image: np.ndarray | Image.Image) -> Image.Image:
     """The image as PIL RGB; TypeError or ValueError names what else came."""
     if isinstance(image, Image.Image):
-        picture = image.convert("RGB")
+        plain = image.mode in (
+            "RGB",
+            "L",
+            "I",
+            "F",
+        )  # of others PIL's convert cuts 16 bits off and forgets transparency
+        picture = image.convert("RGB") if plain else Image.fromarray(convert.pixels(image))
     elif isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image is {image.dtype} of shape {image.shape}; expected uint8 of shape (H, W, 3), RGB")

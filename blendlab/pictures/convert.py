@@ -21,7 +21,7 @@ def to_rgb(image) -> np.ndarray:
     if isinstance(image, (str, os.PathLike, bytes, bytearray, memoryview)):
         image = _open(image)
     if isinstance(image, Image.Image):
-        return _from_pil(image)
+        return pixels(_upright(image))
     if isinstance(image, np.ndarray) or hasattr(image, "__array__"):
         return _from_array(to_array(image))
     raise TypeError(f"image must be a path, bytes, a PIL image or an array, got {type(image).__name__}")
@@ -58,8 +58,8 @@ def _upright(picture: Image.Image) -> Image.Image:
         return copy
 
 
-def _from_pil(picture: Image.Image) -> np.ndarray:
-    picture = _upright(picture)
+def pixels(picture: Image.Image) -> np.ndarray:
+    """(H,W,3) uint8 RGB of a PIL image as it lies: 16 bits scaled to 8, transparency laid over white."""
     if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: PIL's own convert would clip them to 255, not scale them
         array = np.asarray(picture)
         return _from_array(array.astype(np.uint16) if picture.mode == "I" and _within(array, 0, 65535) else array)

@@ -158,3 +158,8 @@ def test_a_blender_without_a_graph_is_refused(tmp_path, blender):
 def test_a_folder_that_does_not_exist_is_named(tmp_path, export):
     with pytest.raises(ValueError, match=r"its folder .*nowhere does not exist"):
         export(tmp_path / "nowhere" / "x.onnx")
+
+
+def test_what_is_no_blender_is_not_exported(tmp_path):
+    with pytest.raises(TypeError, match="blender must be a Blender; got str"):
+        export_blender_onnx(tmp_path / "b.onnx", "softmax")

@@ -100,7 +100,7 @@ def test_what_is_no_image_is_refused_by_name(tiny, image, error, message):
         tiny.predict(image)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan"), "0.3", None])
 def test_a_threshold_outside_0_to_1_is_refused(tiny, threshold):
     with pytest.raises(ValueError, match="score_threshold"):
         tiny.predict(draw().image, score_threshold=threshold)
@@ -109,6 +109,13 @@ def test_a_threshold_outside_0_to_1_is_refused(tiny, threshold):
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
 def test_pil_modes_become_rgb(mode):
     assert to_rgb(Image.new(mode, (4, 5))).mode == "RGB"
+
+
+def test_sixteen_bits_are_scaled_and_what_is_transparent_is_white():
+    deep = Image.fromarray(np.array([[0, 128 * 257, 65535]], np.uint16))
+    assert np.asarray(to_rgb(deep))[0, :, 0].tolist() == [0, 128, 255]
+    clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    assert np.asarray(to_rgb(clear)).tolist() == [[[255, 255, 255]]]
 
 
 @pytest.mark.parametrize(
