@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import assemble
+from .checkpoint import assemble, misfit
 from .config import authors
 from .model import BlendMask
 
@@ -68,22 +68,19 @@ def from_adelaidet(weights: Mapping[str, np.ndarray | Tensor], depth: int = 50) 
             raise ValueError(f"weights[{name!r}] is {type(array).__name__}; expected an array or a tensor")
     weights = {name.replace("fcos_head.centerness.", "fcos_head.ctrness."): array for name, array in weights.items()}
     with torch.device("meta"):  # no random initial values, and no second copy in memory
-        wanted = {their_name(name): (name, t.shape) for name, t in BlendMask(authors(depth)).state_dict().items()}
+        wanted = {their_name(name): (name, t) for name, t in BlendMask(authors(depth)).state_dict().items()}
     if not any("seg_head" in name for name in weights):
         wanted = {theirs: value for theirs, value in wanted.items() if "seg_head" not in theirs}
     missing = [n for n in wanted if n not in weights and not n.endswith("num_batches_tracked")]
     extra = [name for name in weights if name not in wanted and not IGNORED.fullmatch(name)]
-    misshapen = [
-        f"{theirs} is {tuple(weights[theirs].shape)}, expected {tuple(shape)}"
-        for theirs, (_, shape) in wanted.items()
-        if theirs in weights and tuple(weights[theirs].shape) != tuple(shape)
-    ]
-    if missing or extra or misshapen:
+    tensors = {theirs: torch.as_tensor(weights[theirs]) for theirs in wanted if theirs in weights}
+    unfit = [f"{theirs} {what}" for theirs, t in tensors.items() if (what := misfit(t, wanted[theirs][1]))]
+    if missing or extra or unfit:
         raise ValueError(
             f"not a BlendMask R-{depth} checkpoint: missing {missing or 'nothing'}; "
-            f"not expected {extra or 'nothing'}; of another shape: {misshapen or 'none'}"
+            f"not expected {extra or 'nothing'}; not as expected: {unfit or 'none'}"
         )
-    ours = {name: torch.as_tensor(weights[theirs]) for theirs, (name, _) in wanted.items() if theirs in weights}
+    ours = {wanted[theirs][0]: tensor for theirs, tensor in tensors.items()}
     return assemble(authors(depth), ours, f"BlendMask R-{depth} checkpoint")
 
 
@@ -105,6 +102,10 @@ def load_file(path: str | Path) -> Mapping:
         with torch.serialization.safe_globals(data):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several types for a damaged file, by where the damage is
-        asks = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
-        reason = f"it asks for {asks[1]}, which is not data" if asks else "it is cut short, or no file of torch.save"
+        asks = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)|got <class '(\S+)'>", str(error))
+        reason = (
+            f"it asks for {asks[1] or asks[2]}, which is not data"
+            if asks
+            else "it is cut short, or no file of torch.save"
+        )
         raise ValueError(f"path {path} cannot be read: {reason}") from error

@@ -111,21 +111,22 @@ def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> Ble
         if name.endswith("num_batches_tracked"):
             tensors.setdefault(name, torch.zeros((), dtype=torch.long))
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    misshapen = [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in tensors and tensors[name].shape != wanted[name].shape
-    ]
-    misshapen += [
-        f"{name} is {tensors[name].dtype}, expected floating"
-        for name in wanted
-        if name in tensors and wanted[name].is_floating_point() != tensors[name].is_floating_point()
-    ]
-    misshapen += [f"{name} is not finite" for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if missing or extra or misshapen:
+    given = {name: misfit(tensor, wanted[name]) for name, tensor in tensors.items() if name in wanted}
+    unfit = [f"{name} {trouble}" for name, trouble in given.items() if trouble]
+    if missing or extra or unfit:
         raise ValueError(
-            f"{what}: missing {missing or 'nothing'}; not expected {extra or 'nothing'}; {misshapen or ''}"
+            f"{what}: missing {missing or 'nothing'}; not expected {extra or 'nothing'}; not as expected: "
+            f"{unfit or 'none'}"
         )
     model.load_state_dict(tensors, assign=True)
     model.restore_statistics()
     return model.eval().requires_grad_(False)
+
+
+def misfit(given: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Why a tensor of a file cannot take the place of `wanted`; empty if it can."""
+    if given.shape != wanted.shape:
+        return f"is {tuple(given.shape)}, expected {tuple(wanted.shape)}"
+    if wanted.is_floating_point() and not given.is_floating_point():
+        return f"is {given.dtype}, expected floating"
+    return "" if given.isfinite().all() else "is not finite"

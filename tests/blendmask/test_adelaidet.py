@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import sys
 
 import numpy as np
@@ -79,6 +80,16 @@ def test_what_is_missing_extra_or_misshapen_is_named_as_the_file_names_it(weight
         assert part in str(error.value)
 
 
+def test_numbers_that_are_no_weights_are_named_as_the_file_names_them(weights):
+    broken = dict(weights)
+    broken["top_layer.bias"] = broken["top_layer.bias"].astype(np.int32)
+    broken["backbone.fpn_lateral3.weight"] = broken["backbone.fpn_lateral3.weight"] * np.nan
+    with pytest.raises(ValueError) as error:
+        from_adelaidet(broken)
+    for part in ("top_layer.bias is torch.int32, expected floating", "backbone.fpn_lateral3.weight is not finite"):
+        assert part in str(error.value)
+
+
 def test_r50_weights_are_no_r101(weights):
     with pytest.raises(ValueError, match=r"R-101 checkpoint: missing.*res4\.6\.conv1"):
         from_adelaidet(weights, depth=101)
@@ -126,6 +137,22 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"w\.pth cannot be read: it asks for .*open, which is not data"):
         load_file(tmp_path / "w.pth")
     assert not (tmp_path / "sprung").exists()
+
+
+class Shell:
+    def __reduce__(self):
+        return (os.system, ("true",))
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(Shell(), "system"), (np.array([object]), "ObjectDType"), (np.array(["a"]), "StrDType")],
+    ids=["a blocked module", "objects", "words"],
+)
+def test_what_a_file_asks_for_is_named(tmp_path, value, word):
+    torch.save({"model": value}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=rf"w\.pth cannot be read: it asks for \S*{word}, which is not data"):
+        load_file(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
