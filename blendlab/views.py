@@ -47,6 +47,7 @@ class Panel:
     large        drawn beside the grid, larger: for a single map.
     marks        points drawn over it.
     cells        a click chooses one of its own cells, not a mask pixel.
+    ends         words that stand at the ends of the colours in place of low and high.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Panel:
     large: bool = False
     marks: tuple[Lattice, ...] = ()
     cells: bool = False
+    ends: tuple[str, str] | None = None
 
     def codes(self) -> np.ndarray:
         """(n,h,w) uint8: indices into the 256 colours. NaN is drawn as the low end; `not_finite` counts them."""
@@ -88,6 +90,11 @@ class Limits:
         # +-4. A softmax is decided by differences of 3, a mask by signs: one cell in twenty, one in ten at the end of
         # the colours hide nothing that matters, and the others are seen.
         return cls(_reach(bases, 0.9), _reach(attention, 0.95))
+
+
+def written(number: float, digits: int) -> str:
+    """With so many decimals, and never as -0.00."""
+    return f"{round(number, digits) + 0.0:.{digits}f}"
 
 
 def _reach(values: Tensor, share: float) -> float:

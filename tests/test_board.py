@@ -81,7 +81,7 @@ def test_numbers_that_json_lacks_cross_as_words(picture, panels):
         raise AssertionError(f"{constant} is no JSON")
 
     words = json.loads(steps["words"], parse_constant=strict)["pixel"]
-    assert words["rows"] == [["nan", "1.0000", "-inf"], ["0.0000", "-0.0000", "0.0000"]]
+    assert words["rows"] == [["nan", "1.0000", "-inf"], ["0.0000", "0.0000", "0.0000"]]
     assert (words["total"], words["probability"]) == ("nan", "0.5000")
 
 

@@ -148,9 +148,10 @@ class BoardView {
     el("b", "", node).textContent = spec.title;
     el("span", "bl-equation", node).textContent = spec.equation;
     const scale = el("span", "bl-scale", node);
-    say(el("span", "", scale), short(spec.low)); // at once: the panels are measured before they are drawn
+    const [low, high] = ends(spec);
+    say(el("span", "", scale), low); // at once: the panels are measured before they are drawn
     el("div", "bl-bar", scale).style.background = this.gradients[spec.colours];
-    say(el("span", "", scale), short(spec.high));
+    say(el("span", "", scale), high);
     (this.heads ||= {})[spec.name] = node;
     return node;
   }
@@ -162,8 +163,7 @@ class BoardView {
       const mine = group.codes.subarray(start, (start += n * height * width));
       for (let k = 0; k < Math.min(n, spec.large ? 1 : this.K); k++) this.cells[spec.name][k].draw(spec, k, mine, this.palettes[spec.colours], this.measured && this.sheet);
       const [low, , high] = this.heads[spec.name].lastChild.children;
-      say(low, short(spec.low));
-      say(high, short(spec.high));
+      [low, high].forEach((node, i) => say(node, ends(spec)[i]));
     }
     if (trait === "steps") for (const panel of this.cells.bases || []) panel.marks = group.base_marks;
     if (trait === "steps") this.instance(group);

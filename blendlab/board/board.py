@@ -13,7 +13,7 @@ import traitlets
 
 from ..explain_views import Told
 from ..pictures import Picture
-from ..views import Lattice, Panel, PixelSum
+from ..views import Lattice, Panel, PixelSum, written
 from .snapshot import draw
 
 HERE = Path(__file__).parent
@@ -169,7 +169,7 @@ def _written(pixel: PixelSum) -> dict:
     """The numbers as they are shown. As words: JSON has no NaN, and the page must not round again."""
 
     def word(number: float) -> str:
-        return f"{number + 0.0:.{pixel.DIGITS}f}"  # + 0.0, so that -0.0 has no sign
+        return written(number, pixel.DIGITS)
 
     return vars(pixel) | {
         "rows": [[word(number) for number in row] for row in pixel.rows],
@@ -207,6 +207,7 @@ def _pack(panels: Sequence[Panel], **more: object) -> dict:
                 "space": panel.space,
                 "large": panel.large,
                 "cells": panel.cells,
+                "ends": panel.ends,
                 "marks": _lattices(panel.marks),
             }
             for panel, values in zip(panels, codes, strict=True)

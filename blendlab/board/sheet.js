@@ -11,6 +11,7 @@ const say = (node, text) => node.said !== text && (node.textContent = node.said 
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const short = (x) => (Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 1 ? x.toFixed(2) : x.toFixed(3));
+const ends = (spec) => spec.ends || [short(spec.low), short(spec.high)]; // what stands at the ends of the colours
 
 // 256 colours as the little-endian RGBA words that ImageData holds
 const palette = (hex) =>

@@ -49,6 +49,7 @@ class BlenderExplorer(Explorer):
     """
 
     against = "the true mask"  # what `iou` compares with, in words
+    _first_pin: tuple[float, float] | None = None  # shares of the box, as _pin
     whole_bases = True  # whether the board's first column shows the bases of the whole image
 
     def __init__(
@@ -220,7 +221,7 @@ class BlenderExplorer(Explorer):
         if not len(self.picture):
             return
         name, instance, wanted = self._first
-        self._wanted, self._boxes, self._pin, self._provenance.cell = dict(wanted), {}, None, None
+        self._wanted, self._boxes, self._pin, self._provenance.cell = dict(wanted), {}, self._first_pin, None
         with self._hold():
             self.source.value, self.instance.value = name, instance
             for control in (self.order, self.interpolation, self.pooling, self.sampling_ratio):

@@ -33,7 +33,7 @@ class HullExplorer(BlenderExplorer):
         self._shapes: list[Shape] = []
         super().__init__(*arguments, figure=True, **options)
         R = self.R.value
-        self._pin = ((pixel[1] + 0.5) / R, (pixel[0] + 0.5) / R)
+        self._first_pin = self._pin = ((pixel[1] + 0.5) / R, (pixel[0] + 0.5) / R)
         row = Layout(flex_flow="row wrap", width="100%", max_width="1000px")
         self.children = [widgets.HBox([self.instance, self.normalizer, self.K], layout=row), self.board, self.curves]
         self._guarded(self._update)()

@@ -20,7 +20,7 @@ from ..explain_views import Told, marked
 from ..pictures import Picture
 from ..pictures.picture import check_boxes
 from ..threads import one_thread
-from ..views import Lattice, Panel
+from ..views import Lattice, Panel, written
 from .base import Explorer, Slider
 
 STRIDE = 4  # image pixels a cell, as in the reference
@@ -32,7 +32,7 @@ VARIANTS = {
     "ratio 4": {"sampling_ratio": 4},
     "adaptive": {"sampling_ratio": 0},
 }
-HINT = "Drag the box, or move it with arrow keys: 0.1 pixels (Shift: 1, Alt: a corner). Click a bin of a crop."
+HINT = "Drag the box, or press arrow keys: 0.1 pixels (Shift 1, Alt a corner). Click a bin."
 
 
 class Microscope(Explorer):
@@ -186,7 +186,7 @@ class Microscope(Explorer):
         name, row, column = self._bin
         x1, y1, x2, y2 = self._box
         values = ", ".join(
-            f"{variant} {float(trace.regions[0, 0, row, column]):.2f}" for variant, trace in self.traces.items()
+            f"{variant} {written(float(trace.regions[0, 0, row, column]), 2)}" for variant, trace in self.traces.items()
         )
         read = _counted(len(origin.terms[0].base_cells), "cell")
         if origin.points:
@@ -205,9 +205,12 @@ def _told(place: tuple[str, int, int], origin: explain.PixelOrigin) -> Told:
     name, row, column = place
     frame = Lattice("frame", [column, column + 1], [row, row + 1])
     cells = origin.terms[0].base_cells
-    total = " + ".join(f"{c.weight:.3f}·({c.value:.2f})" for c in cells) or "nothing"
+    total = " + ".join(f"{c.weight:.3f}·({written(c.value, 2)})" for c in cells) or "nothing"
     how = f"the mean of {_counted(len(origin.points), 'sample')}"
-    lines = [f"r = {total} = {origin.logit:.3f}", how if origin.points else "the largest cell; equal ones share"]
+    lines = [
+        f"r = {total} = {written(origin.logit, 3)}",
+        how if origin.points else "the largest cell; equal ones share",
+    ]
     cell = {"name": name, "k": 0, "row": row, "column": column}
     return Told(dict.fromkeys(VARIANTS, (frame,)), f"{name}: bin row {row}, column {column}", lines, cell)
 

@@ -103,4 +103,5 @@ def _panel(name: str, kept: Tensor, truth: Tensor, iou: float) -> Panel:
     """Right pixels are 0.35, pixels too many 1, pixels that are missing -1."""
     values = torch.where(kept & truth, 0.35, kept.float() - truth.float())
     words = f"{ORDERS[name]}; pale: right, red: too many, blue: missing"
-    return Panel(name.replace(" ", "_"), values[None], "diverging", -1.0, 1.0, name, f"IoU {iou:.2f}", words)
+    return Panel(name.replace(" ", "_"), values[None], "diverging", -1.0, 1.0, name, f"IoU {iou:.2f}", words,
+                 ends=("missing", "too many"))  # fmt: skip

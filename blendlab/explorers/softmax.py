@@ -74,6 +74,6 @@ def order_panels(trace: BlendTrace, swapped: BlendTrace, limits: Limits) -> list
               f"{K} differences of {R} × {R} weights, at most {float(moved.abs().max()):.2f}"),
         replace(paper["probabilities"], title="mask"),
         replace(other["probabilities"], name="swapped_probabilities", title="mask, swapped"),
-        Panel("flipped", flipped, "diverging", -1.0, 1.0, "flipped pixels", "red: gained, blue: lost",
-              f"{share:.1f} % of {R} × {R} mask pixels flip", large=True),
+        Panel("flipped", flipped, "diverging", -1.0, 1.0, "flipped pixels", "swapped − paper's",
+              f"{share:.1f} % of {R} × {R} mask pixels flip", large=True, ends=("lost", "gained")),
     ]  # fmt: skip
