@@ -64,6 +64,7 @@ class Live:
         self.measured: list[tuple[int, float]] = []
         self.tell: Callable[[], None] = lambda: None
         self.problem: Exception | None = None
+        self.ended = True  # set before the last `tell` of a run, which may come from its thread
         self._clock, self._period = (0.0, 0.0), trainer.settings.seconds or 60.0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
@@ -107,7 +108,7 @@ class Live:
             if seconds is not None:
                 budget = dataclasses.replace(self.trainer.settings, steps=None, seconds=self._clock[0] + seconds)
                 self.trainer.settings = budget
-            self.problem = None
+            self.problem, self.ended = None, False
             self._stop.clear()
             self._thread = threading.Thread(target=self._train, name="training", daemon=True)
             self._thread.start()
@@ -159,7 +160,7 @@ class Live:
             self._clock = (self.trainer.seconds, self.trainer.cpu_seconds)
             self.problem = problem
         finally:
-            Live._busy = None
+            Live._busy, self.ended = None, True
         self.tell()
 
     def _look(self) -> None:

@@ -105,9 +105,9 @@ class TrainingExplorer(Explorer):
                 self.moment.max = max(len(self.live.moments) - 1, 1)  # a slider needs two places
                 if follows:
                     self.moment.value = len(self.live.moments) - 1
+            if self._ends_at != self.moment.max and self.live.ended:
+                self._renew_slider()  # before the button says that the run has ended: a hand may then take the slider
             self._show_progress()
-            if self._ends_at != self.moment.max and (not self.live.running or self.live.stopping):
-                self._renew_slider()
             self._update()
             if self.live.problem is not None:
                 self.board.error = f"{type(self.live.problem).__name__}: {self.live.problem}"
@@ -126,7 +126,7 @@ class TrainingExplorer(Explorer):
         spent = f"{live.trainer.progress * settings.seconds:.0f} " if settings.seconds else ""
         self.told.value = f"step {live.trainer.steps}, {spent}{budget}"
         more = "start" if not live.losses else "go on"
-        self.go.description = "stop" if live.running and not live.stopping else more
+        self.go.description = more if live.ended else "stop"
 
     # ------------------------------------------------------------------ what is drawn
 

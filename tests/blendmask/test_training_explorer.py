@@ -146,3 +146,18 @@ def test_the_slider_of_moments_is_made_anew_when_a_run_ends(explorer):
     before = len(turns)
     explorer.wait()  # no moment has come since
     assert len(turns) == before
+
+
+def test_the_slider_is_made_anew_once_and_before_the_button_says_that_the_run_has_ended():
+    explorer, seen = TrainingExplorer(live(steps=100_000)), []
+    newer = explorer.live.tell
+
+    def tell():  # the stop comes while the picture of a step is drawn, and one look more is to follow
+        explorer.live._stop.set()
+        newer()
+
+    explorer.live.tell = tell
+    explorer.moment.observe(lambda change: seen.append(change["new"]), "orientation")
+    explorer.go.observe(lambda change: seen.append(change["new"]), "description")
+    finish(explorer)
+    assert seen == ["stop", "vertical", "horizontal", "go on"]
