@@ -42,7 +42,8 @@ class BoardView {
   send(content) { this.model.send(content); }
   get hint() {
     const own = this.model.get("hint") || this.easel?.hint;
-    return own || (this.photo.node.hidden ? "Click a map, or use the arrow keys, to choose a pixel." : "Click an instance, drag its box or its handles, click a mask pixel.");
+    if (own || this.photo.node.hidden) return own || "Click a map, or use the arrow keys, to choose a pixel.";
+    return this.model.get("boxes").length ? "Click an instance, drag its box or its handles, click a mask pixel." : "";
   }
   row(k) { return this.model.get("rows")[k] ?? `k = ${k}`; }
 
@@ -60,7 +61,6 @@ class BoardView {
   show() { // everything the model holds; a new view starts here
     this.photo.node.hidden = !this.model.get("picture").rgb;
     this.main.classList.toggle("bl-alone", this.photo.node.hidden);
-    this.value.textContent = this.hint;
     if (!this.photo.node.hidden) this.photo.show(this.model.get("picture"));
     this.layout();
     this.words();
@@ -194,8 +194,8 @@ class BoardView {
   }
   hover(panel, u, v) {
     this.root.classList.toggle("bl-hover", Boolean(panel));
-    if (!panel) return (this.value.textContent = this.hint);
-    if (panel.spec) this.value.textContent = panel.read(u, v);
+    if (!panel) return say(this.value, this.hint);
+    if (panel.spec) say(this.value, panel.read(u, v));
     const image = panel.spec && panel.spec.space === "image", [x1, y1, x2, y2] = this.box || [0, 0, 1, 1];
     if (image) { // a point of the image may lie outside the box: the crosshair then leaves the box's panels
       u = (u * this.photo.width - x1) / (x2 - x1);
@@ -299,6 +299,7 @@ class BoardView {
   words() {
     const get = (name) => this.model.get(name);
     say(this.text, get("text"));
+    if (!this.root.classList.contains("bl-hover")) say(this.value, this.hint);
     say(this.timing, get("timing"));
     this.photo.pointer.show(get("pointer"), this.photo.width, this.photo.height);
     if (get("notes") !== this.noted) this.notes.replaceChildren(...(this.noted = get("notes")).map((note) => Object.assign(el("p"), { textContent: note })));
@@ -314,7 +315,7 @@ class BoardView {
 function render({ model, el: root }) {
   const view = new BoardView(model, root);
   view.show();
-  const listeners = ["picture", "bases", "steps", "boxes", "pointer", "text", "timing", "notes", "error"].map((name) => {
+  const listeners = ["picture", "bases", "steps", "boxes", "pointer", "hint", "text", "timing", "notes", "error"].map((name) => {
     const touched = () => view.touch(name);
     model.on(`change:${name}`, touched);
     return () => model.off(`change:${name}`, touched);

@@ -64,9 +64,7 @@ def svg(shapes: Sequence[Shape], width: int, height: int, told: str) -> str:
             parts.append(f'<circle {place} stroke="{shape.colour}" stroke-width="2" fill="{fill}" fill-opacity=".55"/>')
         else:
             place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" text-anchor="{shape.anchor}"'
-            halo = (
-                'stroke="#fff" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'  # over lines
-            )
+            halo = 'stroke="#fff" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'  # over lines
             parts.append(f'<text {place} fill="#222" {halo}>{escape(shape.text)}</text>')
     return (
         f'<svg role="img" aria-label="{escape(told)}" viewBox="0 0 {width} {height}" '

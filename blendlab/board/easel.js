@@ -42,7 +42,7 @@ class Easel {
     const { width, height } = this.model.get("picture");
     this.svg.setAttribute("viewBox", `0 0 ${width || 1} ${height || 1}`);
     this.board.root.classList.toggle("bl-drawing", Boolean(this.tool));
-    this.board.value.textContent = this.board.hint;
+    say(this.board.value, this.board.hint);
     this.cursor = null;
     this.drop();
   }

@@ -29,6 +29,7 @@ class Photo {
     Object.assign(this.canvas, { width, height });
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.node.style.aspectRatio = `${width} / ${height}`;
+    this.node.style.maxWidth = `calc(75vh * ${width / height})`; // a tall one fits the window, and can be drawn on whole
     this.canvas.style.imageRendering = width < 128 ? "pixelated" : ""; // so enlarged that cells are to be seen
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", `photograph ${picture.name}, ${width} by ${height} pixels`);

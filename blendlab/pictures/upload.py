@@ -87,9 +87,14 @@ def _decoded(picture: Image.Image, told: str, long_side: int) -> tuple[np.ndarra
         raise _Refused(f"{told} is {size}: more than {MOST // 10**6} would take too much memory here; {advice}")
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # that is a phone's: a hidden second image
         notes.append("the first of its frames")
-    if picture.getexif().get(ORIENTATION, 1) in range(2, 9):
-        notes.append("turned upright, as its EXIF orientation says")
-        ImageOps.exif_transpose(picture, in_place=True)
+    try:
+        Image.Exif().load(picture.info.get("exif"))  # anew: of damaged data PIL's first reading was silent
+        if picture.getexif().get(ORIENTATION, 1) in range(2, 9):
+            ImageOps.exif_transpose(picture, in_place=True)
+            notes.append("turned upright, as its EXIF orientation says")
+    except Exception as problem:  # of many types: SyntaxError, struct.error, TypeError, ...; the pixels are sound
+        notes.append(f"its EXIF data are damaged ({problem}), so it may lie on its side")
+        picture.info.pop("exif", None)
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         notes.append("16 bits scaled to 8")
     if picture.mode == "CMYK":

@@ -249,3 +249,14 @@ def test_more_than_pil_opens_at_all_is_said_too():
     small[29:33] = struct.pack(">I", zlib.crc32(small[12:29]))  # ... and its checksum
     with pytest.raises(ValueError, match="too large: over 178 megapixels"):
         open_image(small)
+
+
+def test_damaged_exif_is_noted_and_the_pixels_are_shown():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sound = encoded(RGB, "JPEG", exif=exif, quality=95)
+    image, note = open_image(sound)
+    assert image.shape == (W, H, 3) and "turned upright" in note
+    image, note = open_image(sound.replace(b"MM\0*", b"MM\xae*"))
+    assert_close(image, RGB, 30)
+    assert "EXIF data are damaged" in note and "turned" not in note
