@@ -123,3 +123,11 @@ def test_a_wrong_answer_made_of_the_packages_steps_is_told_what_is_wrong():
         )
     )
     assert not result.passed and "softmax comes before the interpolation" in result.diagnosis
+
+
+def test_what_was_borrowed_is_named_as_a_student_knows_it():
+    def mine(bases, attention, boxes, output_size):
+        return blendlab.Blender(output_size)(bases, attention, boxes).logits
+
+    diagnosis = exercises.check_blender(mine).diagnosis
+    assert "(blendlab.Blender)" in diagnosis and "_blend" not in diagnosis
