@@ -14,7 +14,7 @@ class Ahead {
     const manager = this.model.widget_manager;
     if (!manager.has_model(id)) return; // a saved page without its sliders
     const slider = await manager.get_model(id);
-    slider.on("change:value", (_, value, { updated_view }) => updated_view && this.moved(id, value), this); // by a hand, not by the kernel
+    slider.on("change:value", (_, value, { updated_view }) => updated_view && this.moved(slider, value), this); // by a hand, not by the kernel
     this.watched.push(slider);
   }
   stop() {
@@ -22,9 +22,9 @@ class Ahead {
     this.model.off("msg:custom", this.hear);
     for (const slider of this.watched) slider.off(null, null, this);
   }
-  moved(id, value) {
-    this.slider = id;
-    const picture = this.near.get(`${id} ${value}`);
+  moved(slider, value) {
+    this.slider = slider;
+    const picture = this.near.get(`${slider.model_id} ${value}`);
     if (!picture || this.board.sent) return this.rest(); // a dragged box is on its way: these are of the old one
     this.shown = picture;
     this.near.clear(); // they lie beside the value that was
@@ -32,7 +32,9 @@ class Ahead {
   }
   rest() {
     clearTimeout(this.timer);
-    if (this.slider) this.timer = setTimeout(() => this.board.send({ kind: "ahead", slider: this.slider }), REST);
+    const { slider } = this;
+    const ask = () => slider.comm_live && this.board.send({ kind: "ahead", slider: slider.model_id }); // not of a kernel that is gone
+    if (slider) this.timer = setTimeout(ask, REST);
   }
   arrived({ kind, slider, serial, values, words }, codes) {
     if (kind !== "ahead" || serial !== this.model.get("steps").serial) return;

@@ -101,3 +101,20 @@ def test_pictures_of_another_state_are_not_used(opened, tmp_path):
         opened.wait_for_text(f"instance {instance} ")
     assert opened.board().locator(".bl-sheet").evaluate("c => c.toDataURL()") == shown
     assert opened.problems == []
+
+
+def test_a_kernel_that_is_gone_is_not_asked(opened):
+    """The last test here: its kernel is another one afterwards."""
+    opened.slider("R").focus()
+    opened.page.keyboard.press("ArrowRight")
+    opened.wait_for_text("57×57")
+    opened.page.evaluate(
+        """async () => {
+            const restarted = jupyterapp.shell.currentWidget.sessionContext.restartKernel();
+            const key = new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true });
+            document.activeElement.dispatchEvent(key);  // the hand moves on, and the page would ask again
+            await restarted;
+            await new Promise((resolve) => setTimeout(resolve, 200));  // later than the page's own 50 ms
+        }"""
+    )
+    assert opened.problems == []
