@@ -1,5 +1,6 @@
 """The trained source: what a network says about a picture, read at any K and M. The model here is the shipped one."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -175,3 +176,13 @@ def test_on_a_photograph_it_stands_behind_the_fitted_one(model):
     assert list(explorer.source.options) == ["fitted", "trained", "random"]
     explorer.source.value = "trained"
     assert any("sprites of composed scenes" in note for note in explorer.board.notes)
+
+
+def test_the_trained_source_needs_neither_torchvision_nor_torchs_compiler():
+    """Each takes a second to import: the first picture would come that much later."""
+    code = (
+        "import sys; from blendlab.pictures import scene; from blendlab.sources import trained_source;"
+        " trained_source(scene(3, 'held_out')); print({'torchvision', 'torch._dynamo'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
 
 from .config import Config
 from .model import BlendMask
@@ -99,9 +100,19 @@ def config_of(values: object, path: str | Path) -> Config:
         raise ValueError(f"{path}: its config cannot be used: {error}") from error
 
 
+class Undrawn(TorchFunctionMode):
+    """Normal numbers are not drawn: on "meta" torch would begin by importing its compiler, which takes a second."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        given = kwargs or {}
+        if function in (torch.Tensor.normal_, torch.nn.init.normal_):
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
+
+
 def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> BlendMask:
     """A model in eval mode from its config and tensors; ValueError that names what is missing, extra or misshapen."""
-    with torch.device("meta"):  # no time spent on initial values that are overwritten
+    with torch.device("meta"), Undrawn():  # no time spent on initial values that are overwritten
         model = BlendMask(config)
     if not any(name.startswith("semantic.") for name in tensors):
         model.semantic = None

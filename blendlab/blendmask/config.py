@@ -10,14 +10,6 @@ import dataclasses
 import math
 from numbers import Real
 
-from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
-
-COCO_CATEGORIES = tuple(
-    name
-    for name in MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    if name not in ("__background__", "N/A")  # places of COCO's 91 ids that its 80 categories do not fill
-)
-
 BACKBONES = ("scratch", "lite0", "resnet50", "resnet101")
 COUNTS = (  # fields that count something
     *("fpn_channels", "tower_convs", "tower_groups", "bases", "attention_side", "output_side", "basis_channels"),
@@ -153,7 +145,7 @@ def authors(depth: int = 50) -> Config:
     if depth not in (50, 101):
         raise ValueError(f"depth is {depth!r}; expected 50 or 101")
     return Config(
-        categories=COCO_CATEGORIES,
+        categories=_coco_categories(),
         backbone=f"resnet{depth}",
         fpn_channels=256,
         levels=5,
@@ -173,3 +165,11 @@ def authors(depth: int = 50) -> Config:
         long_side=1333,
         clip_before_blend=False,
     )
+
+
+def _coco_categories() -> tuple[str, ...]:
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights  # here: importing it takes over a second
+
+    names = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    # COCO's 91 ids have places that its 80 categories do not fill
+    return tuple(name for name in names if name not in ("__background__", "N/A"))

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from ..paste import paste_masks
 from ..pictures.picture import Picture
@@ -53,6 +52,8 @@ class Spoken:
         return (self._iou_with_others() + nearness.fill_diagonal_(-1)).argmax(1)
 
     def _iou_with_others(self) -> Tensor:
+        from torchvision.ops import box_iou  # here: importing torchvision takes over a second
+
         return box_iou(self.boxes, self.boxes).fill_diagonal_(-1)
 
 

@@ -10,7 +10,6 @@ import dataclasses
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from .config import Config
 from .fcos import Dense
@@ -100,4 +99,6 @@ def suppress(proposals: Proposals, iou: float) -> Proposals:
 
     Upstream: IoU 0.6, boxes not clipped yet. `proposals[: max_detections]` of the result is upstream's best 100.
     """
+    from torchvision.ops import batched_nms  # here: importing torchvision takes over a second
+
     return proposals[batched_nms(proposals.boxes, proposals.scores, proposals.labels, iou)]

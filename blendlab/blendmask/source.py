@@ -11,7 +11,6 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from .. import sources
 from ..pictures import Picture
@@ -90,6 +89,8 @@ def _detected(picture: Picture, model: BlendMask, boxes: Tensor, attention: Tens
     boxes, attention, missed = boxes.clone(), attention.clone(), len(picture)
     if len(picture) == 0 or len(seen) == 0:
         return boxes, attention, missed
+    from torchvision.ops import box_iou  # here: importing torchvision takes over a second
+
     overlap = box_iou(torch.from_numpy(picture.boxes), seen.boxes.cpu())  # (N,n)
     while overlap.max() >= FOUND:  # the best pair first; no detection serves two instances
         instance, best = divmod(int(overlap.argmax()), len(seen))

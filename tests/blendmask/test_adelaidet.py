@@ -10,8 +10,8 @@ sys.path.insert(0, __file__.rsplit("/blendmask/", 1)[0])  # tests/, where parity
 
 import parity
 
+from blendlab.blendmask import authors
 from blendlab.blendmask.adelaidet import from_adelaidet, load_file
-from blendlab.blendmask.config import COCO_CATEGORIES
 
 ROWS = [("expected_r50.npz", (256, 320), 0, 0.05), ("expected_r50_odd.npz", (203, 310), 3, 0.45)]
 
@@ -43,7 +43,7 @@ def test_predict_serves_the_authors_network_as_it_serves_ours(model, monkeypatch
     n = len(found)
     assert n > 0 and found.masks.shape == (n, 60, 80) and found.trace.logits.shape == (n, R, R)
     assert found.trace.attention.shape == (n, 4, M or 14, M or 14)
-    assert {found.categories[label] for label in found.labels.tolist()} <= set(COCO_CATEGORIES)
+    assert {found.categories[label] for label in found.labels.tolist()} <= set(authors(50).categories)
     with pytest.raises(ValueError, match="K is 3; this model serves whole numbers from 4 to 4"):
         model.predict(image, K=3)
     with pytest.raises(ValueError, match="M is 15; this model serves whole numbers from 1 to 14"):
