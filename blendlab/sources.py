@@ -151,7 +151,7 @@ def trained_source(
 
     ValueError where the shipped weights are missing, or boxes do not fit.
     """
-    from .blendmask.source import network_source  # here: importing torchvision takes over a second
+    from .blendmask.source import network_source  # here: what does without a network starts without its code
 
     note = "a network made these bases and attentions from the image; it has not seen the masks"
     if not is_composed(picture):

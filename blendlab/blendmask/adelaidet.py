@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import assemble, misfit
+from .checkpoint import assemble, hollow, misfit
 from .config import authors
 from .model import BlendMask
 
@@ -67,8 +67,7 @@ def from_adelaidet(weights: Mapping[str, np.ndarray | Tensor], depth: int = 50) 
         if not isinstance(array, np.ndarray | Tensor):
             raise ValueError(f"weights[{name!r}] is {type(array).__name__}; expected an array or a tensor")
     weights = {name.replace("fcos_head.centerness.", "fcos_head.ctrness."): array for name, array in weights.items()}
-    with torch.device("meta"):  # no random initial values, and no second copy in memory
-        wanted = {their_name(name): (name, t) for name, t in BlendMask(authors(depth)).state_dict().items()}
+    wanted = {their_name(name): (name, t) for name, t in hollow(authors(depth)).state_dict().items()}
     if not any("seg_head" in name for name in weights):
         wanted = {theirs: value for theirs, value in wanted.items() if "seg_head" not in theirs}
     missing = [n for n in wanted if n not in weights and not n.endswith("num_batches_tracked")]

@@ -110,10 +110,15 @@ class Undrawn(TorchFunctionMode):
         return function(*args, **given)
 
 
+def hollow(config: Config) -> BlendMask:
+    """The model's names and shapes, on "meta": no initial values that are overwritten, and no memory."""
+    with torch.device("meta"), Undrawn():
+        return BlendMask(config)
+
+
 def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> BlendMask:
     """A model in eval mode from its config and tensors; ValueError that names what is missing, extra or misshapen."""
-    with torch.device("meta"), Undrawn():  # no time spent on initial values that are overwritten
-        model = BlendMask(config)
+    model = hollow(config)
     if not any(name.startswith("semantic.") for name in tensors):
         model.semantic = None
     wanted = model.state_dict()

@@ -66,7 +66,7 @@ class DetectorExplorer(Explorer):
 
     def _look(self) -> None:
         """Run the network once, on the device; the controls then choose among what it said."""
-        from ..blendmask.predict import stages  # here: importing torchvision takes over a second
+        from ..blendmask.predict import stages  # here: what does without a network starts without its code
 
         self.model = model_on(self.model, self.device.value)
         self._stages = stages(self.model, self.picture.image)

@@ -83,7 +83,7 @@ class LocationExplorer(Explorer):
 
     def _hear(self) -> None:
         """Run the network once; every cell is then a reading of what it said."""
-        from ..blendmask.predict import stages  # here: importing torchvision takes over a second
+        from ..blendmask.predict import stages  # here: what does without a network starts without its code
 
         self.model = model_on(self.model, self.device.value)
         self.stages = stages(self.model, self.picture.image, self.threshold)

@@ -125,7 +125,7 @@ class PhotoExplorer(HandExplorer):
 
     def _find(self, name: str) -> None:
         """Ask the model of this name; if it is not here, a word on that, and back to drawing."""
-        from ..blendmask.found import look  # here: importing torchvision takes over a second
+        from ..blendmask.found import look  # here: what does without a network starts without its code
         from ..blendmask.official import DEPTHS, LICENCE
 
         self._show_nothing(f"{self._name}: {name} looks at the photograph. On a CPU this takes some seconds ...")
