@@ -79,7 +79,7 @@ def as_source(
         spatial_scale=scale / 4,
         K_range=(1 if config.nested else config.bases, config.bases),
         M_range=(1, config.attention_side),
-        K1_normalizer="product" if config.nested else "softmax",
+        K1_normalizer="product",  # as it was trained, and as predict() reads it
     )
 
 

@@ -23,11 +23,12 @@ import torch.distributed as dist
 from ..pictures.coco import CocoPictures, read_coco
 from ..pictures.picture import Picture
 from ..pictures.scenes import CATEGORIES
-from .checkpoint import config_of, load_state, save_state, save_weights
+from .checkpoint import config_of, load_model, load_state, save_state, save_weights
 from .config import Config
 from .data import Folder, Scenes, Source
 from .evaluate import SceneList
 from .model import BlendMask
+from .narrow import narrow
 from .reports import Reports
 from .trainer import Settings, Trainer
 
@@ -101,25 +102,43 @@ def _start(options: argparse.Namespace, device: torch.device) -> tuple[Trainer, 
     state = load_state(last) if options.resume else None
     if options.check and not options.coco:
         raise ValueError("--check: only with --coco; without it the AP of held-out scenes is reported")
-    if state is not None and options.model:
-        raise ValueError("--model: a resumed run keeps its network")
+    if state is not None and (options.model or options.start):
+        raise ValueError("--model, --start: a resumed run keeps its network")
     settings = _settings(options, state)
+    begun = load_model(options.start) if options.start else None
     pictures = read_coco(*options.coco) if options.coco else None
-    if state is None:
-        categories = {"categories": CATEGORIES if pictures is None else tuple(pictures.categories)}
-        config = Config(**(categories | _values("--model", options.model, Config)))
-    else:
-        config = config_of(state["config"], last)
+    config = _config(options, begun, pictures) if state is None else config_of(state["config"], last)
     source, held_out = _data(options, pictures, settings, config)
     torch.manual_seed(settings.seed)
     model = BlendMask(config)
-    if state is None and config.backbone == "lite0":
+    if begun is not None:
+        _begin(model, begun)
+    elif state is None and config.backbone == "lite0":
         model.backbone.load_imagenet()
     model = model.to(device, memory_format=torch.channels_last)  # on a CPU, a step takes half as long in this layout
     trainer = Trainer(model, source, settings)
     if state is not None:
         trainer.load_state(state)
     return trainer, Reports(folder / "log.jsonl", options.report_every, options.evaluate_every, held_out)
+
+
+def _config(options: argparse.Namespace, begun: BlendMask | None, pictures: CocoPictures | None) -> Config:
+    """Of a new run: the defaults or the config of the model it starts from, and what the command line says."""
+    asked = _values("--model", options.model, Config)
+    if begun is not None:
+        return dataclasses.replace(begun.config, **asked)
+    return Config(**({"categories": CATEGORIES if pictures is None else tuple(pictures.categories)} | asked))
+
+
+def _begin(model: BlendMask, begun: BlendMask) -> None:
+    """Give `model` the weights of `begun`, cut to fewer bases and cells where it asks for them."""
+    config = model.config
+    if begun.config.nested and not config.nested:
+        begun = narrow(begun, config.bases, config.attention_side, config.output_side)
+    try:
+        model.load_state_dict(begun.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"--start: the file's network is not the one asked for: {error}") from error
 
 
 def _settings(options: argparse.Namespace, state: dict | None) -> Settings:
@@ -184,6 +203,12 @@ def _parser() -> argparse.ArgumentParser:
         "--resume",
         action="store_true",
         help="go on from the folder's last.pt; a budget given anew replaces the old one",
+    )
+    add(
+        "--start",
+        metavar="FILE",
+        help="a new run from the weights of this file, a checkpoint or safetensors; a nested model may be cut to one "
+        "K and M: --model nested=False bases=4 attention_side=7",
     )
     add("--coco", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="train on a folder in COCO's format")
     add("--check", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="with --coco: the folder whose AP is reported")

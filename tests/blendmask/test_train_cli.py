@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from tiny import draw
+import torch
+from tiny import draw, tiny_config
 
-from blendlab.blendmask import evaluate, train
-from blendlab.blendmask.checkpoint import load_model, load_state
+from blendlab.blendmask import BlendMask, evaluate, train
+from blendlab.blendmask.checkpoint import load_model, load_state, save_weights
+from blendlab.blendmask.narrow import narrow
 from blendlab.pictures.coco import write_coco
 
 MODEL = ["backbone=scratch", "fpn_channels=16", "tower_groups=4", "tower_convs=1", "bases=3", "attention_side=4"]
@@ -43,6 +45,35 @@ def test_resuming_gives_the_numbers_of_a_run_that_never_stopped(tmp_path):
     train.main([str(part), "--steps", "2", *SMALL, *QUIET, "--set", "batch=2", "sides=(7,)", *fixed])
     train.main([str(part), "--steps", "4", "--resume", "--pictures", "2", "--threads", "1", *QUIET])
     assert numbers(part) == numbers(whole)
+
+
+def test_a_run_starts_from_weights_and_may_cut_a_nested_model(tmp_path):
+    """At rate 0 the weights that come out are those that went in, cut to the K and M asked for."""
+    train.main([str(tmp_path / "nested"), "--steps", "1", *SMALL, *QUIET])
+    weights = tmp_path / "nested" / "weights.safetensors"
+    still = ["--steps", "1", "--pictures", "1", "--set", "rate=0", "decay=0", "--threads", "1", *QUIET]
+    cut = ["--model", "nested=False", "bases=2", "attention_side=2", "output_side=7"]
+    train.main([str(tmp_path / "cut"), "--start", str(weights), *cut, *still])
+    model, wanted = load_model(tmp_path / "cut" / "weights.safetensors"), narrow(load_model(weights), 2, 2, 7)
+    assert model.config == wanted.config
+    for (name, tensor), expected in zip(model.named_parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-4, msg=name)  # half precision
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        (["bases=2"], "--start: the file's network is not the one asked for"),
+        (["nested=False", "bases=9"], "K is 9"),
+        (["fpn_channels=32"], "--start: the file's network is not the one asked for"),
+    ],
+)
+def test_a_start_that_does_not_fit(tmp_path, capsys, changes, message):
+    weights = tmp_path / "weights.safetensors"
+    save_weights(BlendMask(tiny_config()), weights)
+    with pytest.raises(SystemExit) as left:
+        train.main([str(tmp_path), "--steps", "1", "--start", str(weights), "--model", *changes])
+    assert left.value.code == 2 and message in capsys.readouterr().err
 
 
 def start(folder, *options):
