@@ -103,7 +103,7 @@ def _start(options: argparse.Namespace, device: torch.device) -> tuple[Trainer, 
     if options.check and not options.coco:
         raise ValueError("--check: only with --coco; without it the AP of held-out scenes is reported")
     if state is not None and (options.model or options.start):
-        raise ValueError("--model, --start: a resumed run keeps its network")
+        raise ValueError("--model, --from: a resumed run keeps its network")
     settings = _settings(options, state)
     begun = load_model(options.start) if options.start else None
     pictures = read_coco(*options.coco) if options.coco else None
@@ -138,7 +138,7 @@ def _begin(model: BlendMask, begun: BlendMask) -> None:
     try:
         model.load_state_dict(begun.state_dict())
     except RuntimeError as error:
-        raise ValueError(f"--start: the file's network is not the one asked for: {error}") from error
+        raise ValueError(f"--from: the file's network is not the one asked for: {error}") from error
 
 
 def _settings(options: argparse.Namespace, state: dict | None) -> Settings:
@@ -205,7 +205,8 @@ def _parser() -> argparse.ArgumentParser:
         help="go on from the folder's last.pt; a budget given anew replaces the old one",
     )
     add(
-        "--start",
+        "--from",
+        dest="start",
         metavar="FILE",
         help="a new run from the weights of this file, a checkpoint or safetensors; a nested model may be cut to one "
         "K and M: --model nested=False bases=4 attention_side=7",

@@ -53,7 +53,7 @@ def test_a_run_starts_from_weights_and_may_cut_a_nested_model(tmp_path):
     weights = tmp_path / "nested" / "weights.safetensors"
     still = ["--steps", "1", "--pictures", "1", "--set", "rate=0", "decay=0", "--threads", "1", *QUIET]
     cut = ["--model", "nested=False", "bases=2", "attention_side=2", "output_side=7"]
-    train.main([str(tmp_path / "cut"), "--start", str(weights), *cut, *still])
+    train.main([str(tmp_path / "cut"), "--from", str(weights), *cut, *still])
     model, wanted = load_model(tmp_path / "cut" / "weights.safetensors"), narrow(load_model(weights), 2, 2, 7)
     assert model.config == wanted.config
     for (name, tensor), expected in zip(model.named_parameters(), wanted.parameters(), strict=True):
@@ -63,16 +63,16 @@ def test_a_run_starts_from_weights_and_may_cut_a_nested_model(tmp_path):
 @pytest.mark.parametrize(
     "changes,message",
     [
-        (["bases=2"], "--start: the file's network is not the one asked for"),
+        (["bases=2"], "--from: the file's network is not the one asked for"),
         (["nested=False", "bases=9"], "K is 9"),
-        (["fpn_channels=32"], "--start: the file's network is not the one asked for"),
+        (["fpn_channels=32"], "--from: the file's network is not the one asked for"),
     ],
 )
 def test_a_start_that_does_not_fit(tmp_path, capsys, changes, message):
     weights = tmp_path / "weights.safetensors"
     save_weights(BlendMask(tiny_config()), weights)
     with pytest.raises(SystemExit) as left:
-        train.main([str(tmp_path), "--steps", "1", "--start", str(weights), "--model", *changes])
+        train.main([str(tmp_path), "--steps", "1", "--from", str(weights), "--model", *changes])
     assert left.value.code == 2 and message in capsys.readouterr().err
 
 
