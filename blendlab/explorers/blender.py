@@ -6,13 +6,11 @@ One letter legend: N boxes, K bases, M attention side, R output side.
 import time
 from collections.abc import Callable, Mapping
 
-import ipywidgets as widgets
 import numpy as np
 import torch
-from ipywidgets import Layout
 
 from .. import check, views
-from ..blender import Blender, BlendTrace
+from ..blender import BlendTrace
 from ..board import Board, pack_steps
 from ..explain_views import marked
 from ..paste import mask_iou
@@ -21,8 +19,8 @@ from ..pictures.picture import check_boxes
 from ..sources import Source, is_composed, random_source, trained_source
 from ..threads import one_thread
 from . import words
-from .base import Explorer, Slider
-from .device import Blending, device_menu
+from .controls import BlenderControls, normalizers
+from .device import Blending, is_choice
 from .provenance import Provenance
 
 Sources = Mapping[str, Source | Callable[[], Source]]
@@ -30,7 +28,7 @@ START = {"K": 4, "M": 14, "R": 56}
 FIGURE = ("regions", "scores", "products", "probabilities")
 
 
-class BlenderExplorer(Explorer):
+class BlenderExplorer(BlenderControls):
     """Every step of the blender on a picture, live.
 
     picture     a name that blendlab.pictures.load knows, or a Picture.
@@ -92,42 +90,6 @@ class BlenderExplorer(Explorer):
         self._guarded(self._start)()
 
     # ------------------------------------------------------------------ controls
-
-    def _make_controls(self) -> None:
-        wide, narrow = Layout(width="auto", flex="1 1 220px"), Layout(width="232px")
-        name, instance, _ = self._first
-
-        def slider(letter: str, tip: str):
-            value = self._wanted[letter]
-            return Slider(value, 1, max(value, 112), description=letter, tooltip=tip, layout=wide)
-
-        def choice(description: str, options, **start):
-            style = {"description_width": "100px"}
-            return widgets.Dropdown(options=options, description=description, style=style, layout=narrow, **start)
-
-        self.K, self.M, self.R = slider("K", "bases"), slider("M", "attention side"), slider("R", "output side")
-        self.source = choice("source", list(self._sources), value=name)
-        labels = [(f"{i} {label}", i) for i, label in enumerate(self.picture.labels)]
-        self.instance = choice("instance", labels, value=instance if labels else None)
-        self.normalizer = choice("normalizer", _normalizers(self.K.value))
-        self.order = choice("order", ["interpolate-first", "normalize-first"])
-        self.interpolation = choice("interpolation", ["bilinear", "nearest"])
-        self.pooling = choice("pooling", [("RoIAlign", "align"), ("RoIPool", "pool")])
-        self.sampling_ratio = choice("sampling ratio", [("1", 1), ("2", 2), ("4", 4), ("adaptive", 0)])
-        self.aligned = widgets.Checkbox(True, description="aligned (half a pixel)", indent=False, layout=narrow)
-        self.device = device_menu(self._device, style={"description_width": "100px"}, layout=narrow)
-        self.reset = widgets.Button(
-            description="reset",
-            tooltip="everything as it was at the start",
-            layout=Layout(width="110px", margin="2px 2px 2px 60px"),
-        )
-        row = Layout(flex_flow="row wrap", width="100%", max_width="1500px")
-        options = [self.normalizer, self.order, self.interpolation, self.pooling, self.sampling_ratio, self.aligned]
-        options += [self.device] if len(self.device.options) > 1 else []
-        sliders = widgets.HBox([self.K, self.M, self.R], layout=row)
-        menus = widgets.HBox([self.source, self.instance, *options, self.reset], layout=row)
-        self._controls = [*sliders.children, *menus.children]
-        self.children = [self.instance, self.board] if self.board.transposed else [sliders, menus, self.board]
 
     def _connect(self) -> None:
         for letter in ("K", "M", "R"):
@@ -224,9 +186,7 @@ class BlenderExplorer(Explorer):
         self._wanted, self._boxes, self._pin, self._provenance.cell = dict(wanted), {}, self._first_pin, None
         with self._hold():
             self.source.value, self.instance.value = name, instance
-            for control in (self.order, self.interpolation, self.pooling, self.sampling_ratio):
-                control.index = 0
-            self.normalizer.value, self.aligned.value = "softmax", True
+            self._first_options()
         self._source_changed()
 
     # ------------------------------------------------------------------ what the hand does on the board
@@ -285,10 +245,9 @@ class BlenderExplorer(Explorer):
             return
         if self._source is None:
             return self._source_changed()  # it could not be made: again
-        dropped = self._fit_normalizer(bases)
-        sizes = {letter: getattr(self, letter).value for letter in "KMR"}
+        dropped = self._fit_normalizer(self._source.K1_normalizer, bases)
         began = time.perf_counter()
-        self.trace = trace = self._blended(**sizes)
+        self.trace = trace = self._blended(**self._sizes())
         milliseconds = 1000 * (time.perf_counter() - began)
         instance = self.instance.value
         self._provenance.truth = self.picture.masks[instance]
@@ -306,9 +265,7 @@ class BlenderExplorer(Explorer):
         with self.board.hold_sync():
             self.board.text = self._sentence(trace, box)
             self.board.notes = self._notes(trace, dropped)
-            self.board.timing = f"blend {milliseconds:.2f} ms" + f" on {self.device.value}" * (
-                len(self.device.options) > 1
-            )
+            self.board.timing = f"blend {milliseconds:.2f} ms" + f" on {self.device.value}" * is_choice(self.device)
 
     @one_thread()
     @torch.no_grad()
@@ -323,25 +280,18 @@ class BlenderExplorer(Explorer):
     def _steps(self, **moved: int) -> dict | None:
         if self.trace is None or self._source is None or self._making:
             return None
-        sizes = {letter: getattr(self, letter).value for letter in "KMR"} | moved
-        if list(self.normalizer.options) != _normalizers(sizes["K"]):
+        sizes = self._sizes() | moved
+        if list(self.normalizer.options) != normalizers(sizes["K"]):
             return None  # the menu would change too
         return self._packed(self._blended(**sizes))
 
+    def _sizes(self) -> dict[str, int]:
+        return {"K": self.K.value, "M": self.M.value, "R": self.R.value}
+
     def _blended(self, K: int, M: int, R: int) -> BlendTrace:
         """The selected instance with everything but K, M and R as the controls have it."""
-        blender = Blender(
-            R,
-            self._source.spatial_scale,
-            sampling_ratio=self.sampling_ratio.value,
-            aligned=self.aligned.value,
-            pooling=self.pooling.value,
-            interpolation=self.interpolation.value,
-            normalizer=self.normalizer.value,
-            order=self.order.value,
-        )
         instance = self.instance.value
-        return self._blend(blender, K, M, instance, self._boxes.get(instance))
+        return self._blend(self._blender(R, self._source.spatial_scale), K, M, instance, self._boxes.get(instance))
 
     def _packed(self, trace: BlendTrace) -> dict:
         """The steps as the board takes them, with what is told of the pinned pixel or the chosen cell."""
@@ -355,19 +305,6 @@ class BlenderExplorer(Explorer):
         """What the board's columns show. A lesson's explorer may show something else of the same trace."""
         panels = views.step_panels(trace, self._limits)
         return [panel for panel in panels if panel.name in FIGURE] if self.board.transposed else panels
-
-    def _fit_normalizer(self, new_source: bool) -> bool:
-        """Offer "product" at K=1 alone, and choose it where the source means it; True if it had to be given up."""
-        options, value = _normalizers(self.K.value), self.normalizer.value
-        if list(self.normalizer.options) == options and not new_source:
-            return False
-        wanted = value if value in options else "softmax"
-        if self.K.value == 1 and value == "softmax":
-            wanted = self._source.K1_normalizer
-        with self._hold():
-            self.normalizer.options = options
-            self.normalizer.value = wanted
-        return value not in options
 
     @property
     def text(self) -> str:
@@ -397,7 +334,3 @@ class BlenderExplorer(Explorer):
     def __repr__(self) -> str:
         at = f", instance={self.instance.value}, K={self.K.value}, M={self.M.value}, R={self.R.value}"
         return f"BlenderExplorer({self.picture.name!r}, source={self.source.value!r}{at if len(self.picture) else ''})"
-
-
-def _normalizers(K: int) -> list[str]:
-    return ["softmax", "sigmoid", "tanh", "none"] + ["product"] * (K == 1)
