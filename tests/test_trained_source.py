@@ -139,7 +139,7 @@ def test_boxes_that_do_not_fit_are_named(picture, model):
 
 def test_weights_that_are_missing_are_said_to_be(picture, monkeypatch, tmp_path):
     # the module by its name: blendlab.blendmask.pretrained is the function
-    monkeypatch.setattr(sys.modules["blendlab.blendmask.pretrained"], "WEIGHTS", tmp_path / "none.safetensors")
+    monkeypatch.setattr(sys.modules["blendlab.blendmask.pretrained"], "WEIGHTS", tmp_path)
     sources.shipped_model.cache_clear()
     with pytest.raises(ValueError, match="shipped weights .* are missing"):
         trained_source(picture)

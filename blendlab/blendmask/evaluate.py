@@ -19,10 +19,10 @@ from ..pictures.coco import read_coco
 from ..pictures.picture import Picture
 from ..pictures.scenes import scene
 from .average_precision import average_precision
-from .checkpoint import load_model
 from .measure import swap_test
 from .model import BlendMask
 from .nested import sizes
+from .pretrained import ZOO, named_or_file
 
 SCENES = 500
 
@@ -66,7 +66,13 @@ def evaluate(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m blendlab.blendmask.evaluate", description=__doc__)
-    parser.add_argument("weights", nargs="?", help="a checkpoint or safetensors file; the shipped model if absent")
+    shipped = ", ".join(ZOO)
+    parser.add_argument(
+        "weights",
+        nargs="?",
+        default="nested",
+        help=f"a checkpoint, a safetensors file, or one of the models that ship: {shipped} (default nested)",
+    )
     parser.add_argument("--k", type=int, help="bases to read, 1 to the model's own (default)")
     parser.add_argument("--m", type=int, help="attention side, 1 to the model's own (default)")
     parser.add_argument("--r", type=int, help="output side (default: the model's own)")
@@ -76,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.scenes < 1:
         parser.error(f"--scenes must be at least 1, got {options.scenes}")
     try:
-        model = _model(options.weights)
+        model = named_or_file(options.weights).to("cuda" if torch.cuda.is_available() else "cpu")
         sizes(model.config, options.k, options.m, options.r)
         seen = (
             read_coco(*options.coco, model.config.categories) if options.coco else SceneList("held_out", options.scenes)
@@ -87,15 +93,6 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         parser.exit(2, f"evaluate: {error}\n")
     print(json.dumps({name: None if math.isnan(value) else round(value, 4) for name, value in figures.items()}))
-
-
-def _model(path: str | None) -> BlendMask:
-    if path is None:
-        from .pretrained import pretrained
-
-        return pretrained()
-    model = load_model(path)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ import torch.distributed as dist
 from ..pictures.coco import CocoPictures, read_coco
 from ..pictures.picture import Picture
 from ..pictures.scenes import CATEGORIES
-from .checkpoint import config_of, load_model, load_state, save_state, save_weights
+from .checkpoint import config_of, load_state, save_state, save_weights
 from .config import Config
 from .data import Folder, Scenes, Source
 from .evaluate import SceneList
 from .model import BlendMask
 from .narrow import narrow
+from .pretrained import named_or_file
 from .reports import Reports
 from .trainer import Settings, Trainer
 
@@ -105,7 +106,7 @@ def _start(options: argparse.Namespace, device: torch.device) -> tuple[Trainer, 
     if state is not None and (options.model or options.start):
         raise ValueError("--model, --from: a resumed run keeps its network")
     settings = _settings(options, state)
-    begun = load_model(options.start) if options.start else None
+    begun = named_or_file(options.start) if options.start else None
     pictures = read_coco(*options.coco) if options.coco else None
     config = _config(options, begun, pictures) if state is None else config_of(state["config"], last)
     source, held_out = _data(options, pictures, settings, config)
@@ -123,20 +124,23 @@ def _start(options: argparse.Namespace, device: torch.device) -> tuple[Trainer, 
 
 
 def _config(options: argparse.Namespace, begun: BlendMask | None, pictures: CocoPictures | None) -> Config:
-    """Of a new run: the defaults or the config of the model it starts from, and what the command line says."""
-    asked = _values("--model", options.model, Config)
-    if begun is not None:
-        return dataclasses.replace(begun.config, **asked)
-    return Config(**({"categories": CATEGORIES if pictures is None else tuple(pictures.categories)} | asked))
+    """Of a new run: the defaults or the config of the model it starts from, then the data, then the command line."""
+    kept = {"categories": CATEGORIES} if begun is None else vars(begun.config)
+    data = {} if pictures is None else {"categories": tuple(pictures.categories)}
+    return Config(**(kept | data | _values("--model", options.model, Config)))
 
 
 def _begin(model: BlendMask, begun: BlendMask) -> None:
-    """Give `model` the weights of `begun`, cut to fewer bases and cells where it asks for them."""
+    """Give `model` the weights of `begun`, cut to fewer bases and cells where it asks for them. What `begun` knows of
+    classes is left out where they are others."""
     config = model.config
     if begun.config.nested and not config.nested:
         begun = narrow(begun, config.bases, config.attention_side, config.output_side)
+    weights = begun.state_dict()
+    if config.categories != begun.config.categories:
+        weights |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("fcos.classes.")}
     try:
-        model.load_state_dict(begun.state_dict())
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"--from: the file's network is not the one asked for: {error}") from error
 
@@ -207,9 +211,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--from",
         dest="start",
-        metavar="FILE",
-        help="a new run from the weights of this file, a checkpoint or safetensors; a nested model may be cut to one "
-        "K and M: --model nested=False bases=4 attention_side=7",
+        metavar="MODEL",
+        help="a new run from the weights of this checkpoint, safetensors file, or model that ships (nested, K4M7); a "
+        "nested model may be cut to one K and M: --model nested=False bases=4 attention_side=7",
     )
     add("--coco", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="train on a folder in COCO's format")
     add("--check", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="with --coco: the folder whose AP is reported")

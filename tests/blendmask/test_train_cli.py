@@ -60,6 +60,20 @@ def test_a_run_starts_from_weights_and_may_cut_a_nested_model(tmp_path):
         torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-4, msg=name)  # half precision
 
 
+def test_a_run_starts_from_weights_of_other_categories(tmp_path):
+    """All is kept but the layer that tells classes apart; at rate 0 it stays as it was before the first step."""
+    weights = tmp_path / "weights.safetensors"
+    save_weights(BlendMask(tiny_config(categories=("square", "disc", "ring"))), weights)
+    write_coco([draw((4, 4, 30, 40), labels=["cat"])], tmp_path, ["cat", "dog"])
+    data = ["--coco", str(tmp_path / "annotations.json"), str(tmp_path / "images")]
+    still = ["--steps", "1", "--set", "rate=0", "decay=0", "--threads", "1", *QUIET]
+    train.main([str(tmp_path / "run"), "--from", str(weights), *data, *still])
+    begun, model = load_model(weights), load_model(tmp_path / "run" / "last.pt")
+    assert model.config.categories == ("cat", "dog") and len(model.fcos.classes.weight) == 2
+    for name in ("fcos.box.weight", "attention.weight", "basis_module.out.weight"):
+        assert torch.equal(model.get_parameter(name), begun.get_parameter(name)), name
+
+
 @pytest.mark.parametrize(
     "changes,message",
     [
