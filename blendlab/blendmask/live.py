@@ -51,6 +51,7 @@ class Live:
     `measure_every` seconds.
     losses: the mask loss of every step. moments: what was seen, the first before any step. measured: (step, mean IoU).
     tell: called after each look and when the run stops, in the thread of the run.
+    device: where it trains; `to` moves it. What is kept of the run lies on the host.
     """
 
     _busy: weakref.ReferenceType[Live] | None = None  # two at once would share the processor
@@ -65,6 +66,7 @@ class Live:
         self.tell: Callable[[], None] = lambda: None
         self.problem: Exception | None = None
         self.ended = True  # set before the last `tell` of a run, which may come from its thread
+        self.device = self._lies_on = trainer.model.mean.device
         self._clock, self._period = (0.0, 0.0), trainer.settings.seconds or 60.0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
@@ -119,6 +121,23 @@ class Live:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def to(self, device: str | torch.device) -> None:
+        """Go on elsewhere, and lose nothing: a run in progress from its next step on, one that stands still at once."""
+        with self._lock:
+            self.device = torch.device(device)
+            if not self.running:
+                self._move()
+
+    def _move(self) -> None:
+        if (device := self.device) == self._lies_on:
+            return
+        try:
+            self.trainer.to(device)
+        except Exception:  # there is no room there, say: the run can go on where it is
+            self.device = self._lies_on
+            raise
+        self._lies_on = device
+
     def wait(self) -> None:
         """Return when the run stops or its budget is used up. The kernel's stop button (Ctrl-C) stops the run as `stop`
         does, and this call returns. What went wrong in the run is raised here."""
@@ -145,6 +164,7 @@ class Live:
             self.trainer.set_clock(*self._clock)
             looked = measured = time.perf_counter()
             while not self._stop.is_set() and not self.over:
+                self._move()
                 self.losses.append(self.trainer.step()["mask"])
                 if time.perf_counter() - measured >= self.measure_every:
                     self._measure()
@@ -186,6 +206,7 @@ def classroom(
     seconds: float | None = 60,
     steps: int | None = None,
     seed: int = 0,
+    device: str | torch.device = "cpu",
     **changes: object,
 ) -> Live:
     """A run for a lesson: from noise to masks in about a minute on two cores.
@@ -193,7 +214,8 @@ def classroom(
     A backbone that has seen ImageNet, but no mask, and stays as it is; all else starts as noise: pyramid, towers,
     attention, bases, dedicated to one K, M and R. Scenes of 2 to 4 large sprites, 128 x 128. The mask loss alone: its
     boxes are the true ones, and no detector is needed until one has to find boxes.
-    seconds, steps: the budget; the first that is used up ends the run. changes: fields of `Config`, such as
+    seconds, steps: the budget; the first that is used up ends the run. device: where it trains; all draws are made on
+    the CPU, the same everywhere. changes: fields of `Config`, such as
     basis_inputs=("c2",), or backbone="scratch", which starts as noise as well and learns more slowly.
     """
     sizes = {"bases": K, "attention_side": M, "output_side": R}
@@ -203,7 +225,7 @@ def classroom(
     if config.backbone == "lite0":
         model.backbone.load_imagenet()
         model.backbone.requires_grad_(False)
-    model = model.to(memory_format=torch.channels_last)  # on a CPU, a step takes half as long in this layout
+    model = model.to(device, memory_format=torch.channels_last)  # on a CPU, a step takes half as long in this layout
     settings = Settings(steps, seconds, backbone_rate=1.0, warmup=20, falling=0.4, average=0.99, seed=seed)
     source = Scenes(seed * 10_000_019, config.short_side, config.long_side, **SCENES)
     pictures = [scene(i, "held_out", config.short_side, **SCENES) for i in HELD_OUT]

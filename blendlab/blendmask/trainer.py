@@ -144,6 +144,22 @@ class Trainer:
         self.steps = 0
         self.set_clock(0.0, 0.0)
 
+    def to(self, device: str | torch.device) -> None:
+        """Go on elsewhere: model, averaged weights and what the optimiser remembers move, or, where that fails, stay.
+        Not for a distributed run, whose processes have a device each."""
+        before = self.model.mean.device
+        try:
+            self._move(device)
+        except Exception:  # no memory there, say
+            self._move(before)
+            raise
+
+    def _move(self, device: str | torch.device) -> None:
+        self.model.to(device)
+        self.averaged.to(device)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.load_state_dict(self.optimiser.state_dict())  # which takes it to where the parameters now lie
+
     def set_clock(self, seconds: float, cpu_seconds: float) -> None:
         """Go on counting from here: after a pause, or where another process stopped."""
         self._seconds, self._cpu_seconds = seconds, cpu_seconds

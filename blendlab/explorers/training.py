@@ -16,6 +16,7 @@ from ..board import Board
 from ..threads import one_thread
 from .base import Explorer, Slider
 from .curve import curve_svg, losses_end
+from .device import device_menu, is_choice
 
 SHOWN = ("regions", "attention", "scores", "logits", "probabilities")
 
@@ -24,6 +25,8 @@ class TrainingExplorer(Explorer):
     """A run that one can watch, stop, continue, and look back over.
 
     live       the run; absent, `classroom(**options)` with options such as K=4, M=7, R=28, seconds=60.
+    device     where it trains, "cpu" or "cuda"; absent, where `live` is. Where there is a GPU a menu switches it, also
+               while the run is under way, which then goes on there after the step in hand.
 
     `start()` begins or goes on in the background and returns at once; `stop()` ends after the step in hand; `wait()`
     returns when the run stops, and so does `await finished()`, during which the controls work. The kernel's stop button
@@ -32,11 +35,21 @@ class TrainingExplorer(Explorer):
     on it follows the newest until it is moved back) and `instance`. `trace` is what is drawn, `live` the run itself.
     """
 
-    def __init__(self, live: Live | None = None, *, instance: int = 0, **options):
+    def __init__(
+        self,
+        live: Live | None = None,
+        *,
+        instance: int = 0,
+        device: str | torch.device | None = None,
+        **options: object,
+    ):
         super().__init__(Board(fixed=True, hint="Click an object in the photograph to watch its mask."))
         if live is not None and options:
             raise TypeError(f"{', '.join(options)}: options are for a run that is made here; `live` is one already")
-        self.live = live if live is not None else classroom(**options)
+        self.device = device_menu(device or (live.device if live is not None else "cpu"), layout=Layout(width="200px"))
+        self.live = live if live is not None else classroom(**options, device=self.device.value)
+        self.live.to(self.device.value)
+        self._says = self.live.device  # what the menu does
         self.picture = self.live.pictures[0]
         if not 0 <= instance < len(self.picture):
             raise ValueError(f"instance must be from 0 to {len(self.picture) - 1}; got {instance}")
@@ -50,6 +63,8 @@ class TrainingExplorer(Explorer):
         self.live.tell = self._guarded(self._newer)
         self._listen(self.moment)
         self._listen(self.instance)
+        switched = self._guarded(self._switched)  # not `_listen`: a choice made while the run's thread draws must count
+        self.device.observe(lambda change: switched(), "value")
         self.go.on_click(self._guarded(lambda _: self.stop() if self.go.description == "stop" else self.start()))
         self._guarded(self._newer)()
 
@@ -67,7 +82,7 @@ class TrainingExplorer(Explorer):
         self.curve = widgets.HTML(layout=Layout(max_width="700px"))
         row = Layout(flex_flow="row wrap", width="100%", max_width="1100px")
         first = widgets.HBox([self.go, self.progress, self.told], layout=row)
-        second = widgets.HBox([self.moment, self.instance], layout=row)
+        second = widgets.HBox([self.moment, self.instance] + [self.device] * is_choice(self.device), layout=row)
         self.children = [first, second, self.board, self.curve]
 
     # ------------------------------------------------------------------ the run
@@ -97,6 +112,16 @@ class TrainingExplorer(Explorer):
         await self.live.finished()
         self._newer()
 
+    def _switched(self) -> None:
+        """The menu names another device: a hand moved it, or `_newer` did, since the run is there."""
+        if (wanted := torch.device(self.device.value)) == self._says:
+            return
+        self._says = wanted
+        try:
+            self.live.to(wanted)
+        finally:
+            self._newer()
+
     def _newer(self) -> None:
         """There is a newer look at the run, or it began, or it stopped."""
         with self._lock:
@@ -107,6 +132,9 @@ class TrainingExplorer(Explorer):
                     self.moment.value = len(self.live.moments) - 1
             if self._ends_at != self.moment.max and self.live.ended:
                 self._renew_slider()  # before the button says that the run has ended: a hand may then take the slider
+            if self.live.device != self._says:  # it could not move, or was moved in code
+                self._says = self.live.device
+                self.device.value = str(self._says)
             self._show_progress()
             self._update()
             if self.live.problem is not None:
@@ -155,6 +183,7 @@ class TrainingExplorer(Explorer):
                 self.board.notes = [
                     f"Colours of this moment: bases reach ±{limits.base:.2f}, attention ±{limits.attention:.2f}."
                 ]
+                self.board.timing = f"on {self.live.device}" * is_choice(self.device)
                 self.board.error = ""
             self.curve.value = curve_svg(self.live.losses, self.live.measured, moment.step)
 

@@ -16,6 +16,7 @@ from blendlab.blendmask.losses import losses, mask_alone
 from blendlab.blendmask.measure import listen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+OTHER = "cuda:0" if torch.cuda.is_available() else "cpu:0"  # without a GPU the CPU under another name
 
 
 def test_a_run_keeps_every_look_and_its_losses():
@@ -207,3 +208,93 @@ def test_the_classroom_from_nothing_trains_the_backbone_too():
     run = classroom(backbone="scratch", steps=1, seconds=None)
     assert all(parameter.requires_grad for parameter in run.trainer.model.parameters())
     assert dataclasses.asdict(run.trainer.settings)["seconds"] is None
+
+
+# --- on another device
+
+
+def assert_lies_on(run, device):
+    """All that trains: the optimiser's step counts alone stay on the host, as torch has it."""
+    models = [tensor for model in (run.trainer.model, run.model) for tensor in (*model.parameters(), *model.buffers())]
+    moments = [state[name] for state in run.trainer.optimiser.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    assert moments and {tensor.device for tensor in models + moments} == {torch.empty(0, device=device).device}
+
+
+def moved_to(run, monkeypatch):
+    """The devices that the run's model, averaged model and optimiser have gone to."""
+    there, to = [], run.trainer.to
+    monkeypatch.setattr(run.trainer, "to", lambda device: there.append((str(device), run.trainer.steps)) or to(device))
+    return there
+
+
+def test_a_run_that_changes_its_device_on_the_way_goes_on_as_if_it_had_not(monkeypatch):
+    whole, moved = live(), live()
+    whole.start()
+    whole.wait()
+    there = moved_to(moved, monkeypatch)
+    moved.tell = lambda: moved.to(OTHER) if moved.trainer.steps == 3 else None
+    moved.start()
+    moved.wait()
+    assert there == [(OTHER, 3)] and str(moved.device) == OTHER
+    assert_lies_on(moved, OTHER)
+    assert moved.trainer.steps == 6 and moved.problem is None
+    torch.testing.assert_close(moved.losses, whole.losses, rtol=1e-4 * (OTHER != "cpu:0"), atol=0)
+    assert moved.moments[-1].bases.device.type == moved.moments[-1].attention.device.type == "cpu"
+    torch.testing.assert_close(moved.moments[-1].bases, whole.moments[-1].bases, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_that_stands_still_moves_at_once_and_back(monkeypatch):
+    run = live()
+    there = moved_to(run, monkeypatch)
+    run.to(OTHER)
+    run.to(OTHER)
+    assert there == [(OTHER, 0)]
+    run.start()
+    run.wait()
+    run.to("cpu")
+    assert there == [(OTHER, 0), ("cpu", 6)] and run.over
+    assert_lies_on(run, "cpu")
+
+
+def test_there_and_back_within_one_step_is_no_move(monkeypatch):
+    run = live()
+    there = moved_to(run, monkeypatch)
+    run.tell = lambda: (run.to(OTHER), run.to("cpu"))
+    run.start()
+    run.wait()
+    assert there == [] and str(run.device) == "cpu" and len(run.losses) == 6
+
+
+def test_a_device_without_room_leaves_the_run_where_it_is(monkeypatch):
+    whole, run = live(), live()
+    whole.start()
+    whole.wait()
+    to = torch.nn.Module.to
+
+    def full(module, device, *more):
+        if module is run.trainer.averaged and str(device) == OTHER:
+            raise torch.OutOfMemoryError("there is no room")
+        return to(module, device, *more)
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        run.to(OTHER)
+    assert str(run.device) == "cpu"
+    run.tell = lambda: run.to(OTHER) if run.trainer.steps == 2 and run.problem is None else None
+    run.start()
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        run.wait()
+    assert str(run.device) == "cpu" and len(run.losses) == 2
+    run.tell = lambda: None
+    run.start()
+    run.wait()
+    assert_lies_on(run, "cpu")
+    assert run.losses == whole.losses
+
+
+def test_the_classroom_on_a_device():
+    run = classroom(K=2, M=3, R=14, steps=1, seconds=None, device=OTHER)
+    run.start()
+    run.wait()
+    assert run.moments[-1].bases.device.type == "cpu"
+    assert run.model.mean.device == torch.empty(0, device=OTHER).device and run.device == run.model.mean.device

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 import torch
+from elsewhere import elsewhere
 from tiny import Drawn, live
 
 from blendlab.explorers.curve import curve_svg
@@ -161,3 +162,66 @@ def test_the_slider_is_made_anew_once_and_before_the_button_says_that_the_run_ha
     explorer.go.observe(lambda change: seen.append(change["new"]), "description")
     finish(explorer)
     assert seen == ["stop", "vertical", "horizontal", "go on"]
+
+
+# --- on another device
+
+
+def test_a_menu_of_one_device_is_not_shown_and_a_device_that_is_not_there_is_named(explorer):
+    assert explorer.device not in explorer.children[1].children or torch.cuda.is_available()
+    with pytest.raises(ValueError, match="device must be one of cpu.*; got 'cuda:7'"):
+        TrainingExplorer(live(), device="cuda:7")
+
+
+def test_the_menu_moves_the_run_while_it_is_under_way(monkeypatch):
+    other = elsewhere(monkeypatch)
+    whole, moved = TrainingExplorer(live(steps=4)), TrainingExplorer(live(steps=4))
+    finish(whole)
+    assert moved.device in moved.children[1].children and moved.board.timing == "on cpu"
+    newer = moved.live.tell
+
+    def tell():
+        newer()
+        if moved.live.trainer.steps == 2:
+            moved.device.value = other
+
+    moved.live.tell = tell
+    finish(moved)
+    assert str(moved.live.device) == moved.device.value == other and moved.board.timing == f"on {other}"
+    assert moved.live.trainer.steps == 4 and not moved.board.error
+    assert moved.text == whole.text and moved.trace.logits.device.type == "cpu"
+    moved.device.value = "cpu"
+    assert str(moved.live.device) == "cpu" and moved.board.timing == "on cpu" and moved.text == whole.text
+
+
+def test_a_run_opens_on_the_device_that_is_named_and_the_menu_follows_code(monkeypatch):
+    other = elsewhere(monkeypatch)
+    named = TrainingExplorer(live(), device=other)
+    assert str(named.live.device) == named.device.value == other and named.board.timing == f"on {other}"
+    named.live.to("cpu")
+    named.stop()
+    assert named.device.value == "cpu" and named.board.timing == "on cpu"
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_where_a_run_cannot_move_the_menu_goes_back_and_the_board_says_why(monkeypatch, under_way):
+    other = elsewhere(monkeypatch)
+    explorer = TrainingExplorer(live(steps=4))
+
+    def full(device):
+        raise torch.OutOfMemoryError("there is no room")
+
+    monkeypatch.setattr(explorer.live.trainer, "to", full)
+    if under_way:
+        newer, run = explorer.live.tell, explorer.live
+        run.tell = lambda: (newer(), run.trainer.steps == 2 and run.problem is None and run.to(other))
+        explorer.start()
+        with pytest.raises(torch.OutOfMemoryError, match="no room"):
+            explorer.wait()
+    else:
+        with pytest.raises(torch.OutOfMemoryError, match="no room"):
+            explorer.device.value = other
+    assert explorer.device.value == "cpu" and "there is no room" in explorer.board.error
+    explorer.live.tell = lambda: None
+    finish(explorer)
+    assert len(explorer.live.losses) == 4 and not explorer.board.error
