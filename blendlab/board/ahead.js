@@ -14,7 +14,8 @@ class Ahead {
     const manager = this.model.widget_manager;
     if (!manager.has_model(id)) return; // a saved page without its sliders
     const slider = await manager.get_model(id);
-    slider.on("change:value", (_, value, { updated_view }) => updated_view && this.moved(slider, value), this); // by a hand, not by the kernel
+    const moved = (_, value, { updated_view }) => updated_view && this.moved(slider, value); // by a hand, not by the kernel
+    slider.on("change:value change:index", moved, this); // a slider of shares is known by the index of its place
     this.watched.push(slider);
   }
   stop() {

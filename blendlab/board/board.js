@@ -54,7 +54,7 @@ class BoardView {
     return this.parsed[trait];
   }
   boxes() { // [[x1, y1, x2, y2], ...]
-    const flat = this.model.get("boxes");
+    const flat = this.read("steps").boxes || this.model.get("boxes");
     return Array.from({ length: flat.length / 4 }, (_, i) => flat.slice(4 * i, 4 * i + 4));
   }
 

@@ -144,10 +144,15 @@ class Board(anywidget.AnyWidget):
 
 
 def pack_steps(
-    panels: Sequence[Panel], selected: int, pixel: PixelSum | None, told: Told | None = None
+    panels: Sequence[Panel],
+    selected: int,
+    pixel: PixelSum | None,
+    told: Told | None = None,
+    boxes: Sequence[float] | None = None,
 ) -> dict[str, str | bytes]:
     """As `_pack`: the steps of the instance whose box is the `selected` of `boxes`, the sum at the pinned pixel, what
-    is told of that pixel or of the chosen cell: lines below the sum, and marks (the panels hold their own)."""
+    is told of that pixel or of the chosen cell: lines below the sum, and marks (the panels hold their own). boxes: the
+    board's, for steps whose next values move them; the board is to be given the same."""
     more = (
         {
             "heading": told.heading,
@@ -158,6 +163,8 @@ def pack_steps(
         if told
         else {}
     )
+    if boxes is not None:
+        more["boxes"] = list(boxes)
     return _pack(panels, selected=selected, pixel=None if pixel is None else _written(pixel), **more)
 
 
