@@ -49,14 +49,14 @@ def paint(image: np.ndarray, index: Tensor, box: Tensor, mask: np.ndarray | None
     """
     (H, W), R = image.shape[:2], len(index)
     x1, y1, x2, y2 = box.tolist()
-    columns, rows = (torch.arange(n) + 0.5 for n in (W, H))
-    u, v = (columns - x1) / max(x2 - x1, 1e-6) * R, (rows - y1) / max(y2 - y1, 1e-6) * R
-    inside = (((v >= 0) & (v < R))[:, None] & ((u >= 0) & (u < R))).numpy()  # (H,W)
-    which = index[v.long().clamp(0, R - 1)][:, u.long().clamp(0, R - 1)].numpy()  # (H,W)
-    colour = np.array(COLOURS, np.float32)[which % len(COLOURS)]
-    painted = np.where(
-        (inside if mask is None else inside & mask)[..., None],
-        0.25 * image.mean(2, keepdims=True) + 0.75 * colour,
-        image,
+    columns, rows = (
+        (torch.arange(n) + 0.5 - low) / max(high - low, 1e-6) * R for n, low, high in ((W, x1, x2), (H, y1, y2))
     )
-    return painted.astype(np.uint8)
+    across, down = ((place >= 0) & (place < R) for place in (columns, rows))
+    here = np.ix_(down.numpy(), across.numpy())  # (h,w) of the image, the box alone: it may be small in a large one
+    which = index[rows[down].long()][:, columns[across].long()].numpy()  # (h,w)
+    colour = np.array(COLOURS, np.float32)[which % len(COLOURS)]
+    painted, patch = image.copy(), image[here]
+    tinted = 0.25 * patch.mean(2, keepdims=True, dtype=np.float32) + 0.75 * colour
+    painted[here] = tinted if mask is None else np.where(mask[here][..., None], tinted, patch)
+    return painted

@@ -3,6 +3,7 @@
 import pytest
 
 from blendlab.explorers import (  # fmt: skip
+    AttentionExplorer,
     BlenderExplorer,
     HullExplorer,
     InterpolateExplorer,
@@ -11,7 +12,9 @@ from blendlab.explorers import (  # fmt: skip
     PhotoExplorer,
     SoftmaxExplorer,
 )
+from blendlab.pictures import scene
 
+SCENE = scene(38, "held_out")
 EXPLORERS = {
     "blender": (lambda: BlenderExplorer("voc", instance=3), ("K", "M", "R")),
     "figure": (lambda: BlenderExplorer("voc", figure=True), ("K", "M", "R")),
@@ -20,6 +23,7 @@ EXPLORERS = {
     "interpolate": (InterpolateExplorer, ("M", "R")),
     "microscope": (Microscope, ("R",)),
     "paste": (PasteExplorer, ("x", "R", "threshold")),
+    "attention": (lambda: AttentionExplorer(SCENE, instance=3), ("K",)),
 }
 
 
@@ -106,3 +110,26 @@ def test_a_step_to_the_same_numbers_has_a_serial_of_its_own():
     explorer.interpolation.value = "nearest"
     explorer.interpolation.value = "bilinear"
     assert explorer.board.steps["serial"] == before["serial"] + 2 and shown(explorer)["codes"] == before["codes"]
+
+
+def test_ahead_with_anothers_attention_and_muted_bases():
+    explorer = AttentionExplorer(SCENE, instance=3)
+    for whose in ("mean", 2):
+        explorer.whose.value = whose
+        for k in (1, 4):  # the fifth basis is silent as soon as it is read
+            explorer.mute[k].value = True
+        for K in (4, 5, 2, 1):  # K=1 has another form
+            explorer.K.value = K
+            for value, steps in ahead(explorer, "K").items():
+                explorer.K.value = value
+                assert shown(explorer) == steps
+                explorer.K.value = K
+
+
+def test_nothing_is_ahead_where_the_photographs_colours_would_change_too():
+    explorer = AttentionExplorer(SCENE, instance=3)
+    for colour in explorer.colour.options[1:]:
+        explorer.colour.value = colour
+        assert ahead(explorer, "K") == {}
+    explorer.colour.value = explorer.colour.options[0]
+    assert set(ahead(explorer, "K")) == {3, 5}

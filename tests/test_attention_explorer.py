@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from elsewhere import elsewhere
 
 from blendlab import Blender, strongest
 from blendlab.explorers import AttentionExplorer
@@ -119,6 +120,43 @@ def test_a_picture_without_instances_or_a_wrong_instance_is_named(picture, sourc
 def test_without_a_source_it_is_the_trained_one():
     explorer = AttentionExplorer(load("arc2017"))
     assert explorer.source.name == "trained"
+
+
+# ---------------------------------------------------------------- devices
+
+
+def test_the_menu_of_devices_is_shown_where_there_is_a_choice(explorer, picture, source, monkeypatch):
+    if not torch.cuda.is_available():
+        assert explorer.device not in explorer.children[0].children and explorer.board.timing == ""
+    elsewhere(monkeypatch)
+    other = AttentionExplorer(picture, source)
+    assert other.device in other.children[0].children and other.device.value == "cpu"
+
+
+def test_the_device_is_switched_and_the_board_shows_the_same(picture, source, monkeypatch):
+    other = elsewhere(monkeypatch)
+    here, moved = (AttentionExplorer(picture, source, instance=1, device=device) for device in ("cpu", other))
+    assert moved.device.value == other in moved.board.timing
+    for act in (
+        lambda explorer: None,
+        lambda explorer: setattr(explorer.whose, "value", "mean"),
+        lambda explorer: setattr(explorer.mute[2], "value", True),
+        lambda explorer: setattr(explorer.colour, "value", "deciding product"),
+        lambda explorer: setattr(explorer.K, "value", 1),
+    ):
+        for explorer in (here, moved):
+            act(explorer)
+        assert moved.text == here.text and moved.board.notes == here.board.notes and not moved.board.error
+        steps = (moved.trace.regions, moved.trace.logits, moved.trace.inputs.bases, moved.trace.inputs.attention)
+        assert {step.device.type for step in steps} == {"cpu"}  # home, for all that reads a trace
+        torch.testing.assert_close(moved.trace.logits, here.trace.logits, rtol=0, atol=1e-4)
+    moved.device.value = "cpu"
+    assert moved.board.timing == "on cpu" and moved.text == here.text
+
+
+def test_a_device_that_is_not_there_is_named(picture, source):
+    with pytest.raises(ValueError, match="device must be one of cpu.*; got 'cuda:7'"):
+        AttentionExplorer(picture, source, device="cuda:7")
 
 
 # ---------------------------------------------------------------- strongest
