@@ -5,7 +5,6 @@ One letter legend: N boxes, K bases, M attention side, R output side, L location
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -14,14 +13,15 @@ import torch
 from ipywidgets import Layout
 
 from .. import check, views
-from ..blender import BlenderInputs, BlendTrace
-from ..board import Board
+from ..blender import BlendTrace
+from ..board import Board, pack_steps
 from ..paste import paste_masks
 from ..pictures import Picture
 from ..sources import shipped_model
 from ..threads import one_thread
 from .base import Explorer, Slider
-from .device import device_menu, home, is_choice, model_on
+from .device import device_menu, is_choice
+from .heard import FATES, Heard
 
 if TYPE_CHECKING:
     from ..blendmask import BlendMask
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 R = 56
 SHOWN = ("attention", "scores", "regions", "products", "probabilities")
 HINT = "Click a place, or use the arrow keys: its cell speaks."
-FATES = {  # of a cell, the stage that it reached first
-    "kept": "This cell's box is one of the detections.",
-    "crowded out": "NMS left it, but {config.max_detections} better ones are there, and no more are kept.",
-    "suppressed": "Its score is above the threshold, but NMS removed it: a better cell's box overlaps its own.",
-    "below the best": "Its score is above the threshold, but NMS is given the best {config.top_k} of a level alone.",
-    "below the threshold": "Its score is too low, so no one would ask for its mask.",
-}
 
 
 class LocationExplorer(Explorer):
@@ -74,7 +67,9 @@ class LocationExplorer(Explorer):
         self._hear()
         self.trace: BlendTrace | None = None
         self._before: tuple[str, np.ndarray, torch.Tensor] | None = None
-        allowed = self._on_image if level is None else self._on_image & (self.stages.output.dense.level == level)
+        heard = self._heard
+        levels = heard.stages.output.dense.level.cpu()
+        allowed = heard.on_image if level is None else heard.on_image & (levels == level)
         best = self.place(int(self.scores.masked_fill(~allowed, -1).argmax()))
         start = [given if given is not None else own for given, own in zip((level, row, column), best, strict=True)]
         self._make_controls(check.side("K", K))
@@ -83,44 +78,16 @@ class LocationExplorer(Explorer):
 
     def _hear(self) -> None:
         """Run the network once; every cell is then a reading of what it said."""
-        from ..blendmask.predict import stages  # here: what does without a network starts without its code
-
-        self.model = model_on(self.model, self.device.value)
-        self.stages = stages(self.model, self.picture.image, self.threshold)
-        dense = self.stages.output.dense
-        height, width = self.picture.size
-        wide, high = self.stages.resized.size
-        self._scale = torch.tensor([wide / width, high / height] * 2)  # network pixels for each image pixel
-        self.shapes = [tuple(tower.shape[-2:]) for tower in dense.towers]
-        # cells that lie on the image, without those on its padding alone
-        self.visible = [(math.ceil(high / stride), math.ceil(wide / stride)) for stride in self.model.config.strides]
-        self.classes, self.labels = dense.classes[0].cpu().sigmoid().max(1)  # (L,)
-        self.centerness = dense.centerness[0].cpu().sigmoid()
-        self.scores = (self.classes * self.centerness).sqrt()
-        self.boxes = dense.boxes()[0].cpu()  # (L,4) network pixels
-        self._bases, self._points = self.stages.output.bases.cpu(), dense.points.cpu()
-        self._on_image = (self._points < torch.tensor([wide, high])).all(1)
-        loud = self.scores.topk(min(32, len(self.scores))).indices
-        self._limits = views.Limits.of(self._bases, self._attention(loud).cpu())  # one scale of colours for all cells
-
-    def _attention(self, locations: torch.Tensor) -> torch.Tensor:
-        """(N,K,M,M) of these of the L locations, on the device."""
-        dense = self.stages.output.dense
-        locations = locations.to(dense.points.device)
-        return self.model.attention_at(dense, torch.zeros_like(locations), locations)
+        self._heard = heard = Heard(self.model, self.picture, self.threshold, self.device.value)
+        self.model, self.stages, self.scores = heard.model, heard.stages, heard.scores
 
     def place(self, location: int) -> tuple[int, int, int]:
         """Level, row and column of a location among the L."""
-        for level, (rows, columns) in enumerate(self.shapes):
-            if location < rows * columns:
-                return (level, *divmod(location, columns))
-            location -= rows * columns
-        raise ValueError("location lies beyond the last level")
+        return self._heard.place(location)
 
     @property
     def location(self) -> int:
-        start = sum(rows * columns for rows, columns in self.shapes[: self.level.value])
-        return start + self.row.value * self.shapes[self.level.value][1] + self.column.value
+        return self._heard.location(self.level.value, self.row.value, self.column.value)
 
     # ------------------------------------------------------------------ controls
 
@@ -129,7 +96,7 @@ class LocationExplorer(Explorer):
         levels = [(f"P{3 + i}, stride {stride}", i) for i, stride in enumerate(config.strides)]
         self.level = widgets.Dropdown(options=levels, description="level", layout=Layout(width="232px"))
         wide = Layout(width="auto", flex="1 1 220px")
-        rows, columns = self.visible[0]
+        rows, columns = self._heard.visible[0]
         self.row = Slider(0, 0, rows - 1, description="row", tooltip="of the cell that speaks", layout=wide)
         self.column = Slider(0, 0, columns - 1, description="column", tooltip="of the cell that speaks", layout=wide)
         least = 1 if config.nested else config.bases
@@ -144,6 +111,7 @@ class LocationExplorer(Explorer):
         for control in (self.row, self.column, self.K):
             self._listen(control)
         self._listen(self.device, self._switched)
+        self._foresee("row", "column", "K")
         self._level = 0
         self.board.on_click = self._guarded(self._clicked)
         self.board.on_step = self._guarded(lambda dx, dy: self._go(self.row.value + dy, self.column.value + dx))
@@ -151,9 +119,9 @@ class LocationExplorer(Explorer):
 
     def speak(self, level: int, row: int, column: int) -> None:
         """Choose the cell (row, column) of `level` (0 for P3). ValueError names what does not exist."""
-        if not 0 <= check.whole("level", level) < len(self.shapes):
-            raise ValueError(f"level must be from 0 (P3) to {len(self.shapes) - 1}; got {level}")
-        for name, value, length in zip(("row", "column"), (row, column), self.visible[level], strict=True):
+        if not 0 <= check.whole("level", level) < len(self._heard.shapes):
+            raise ValueError(f"level must be from 0 (P3) to {len(self._heard.shapes) - 1}; got {level}")
+        for name, value, length in zip(("row", "column"), (row, column), self._heard.visible[level], strict=True):
             if not 0 <= check.whole(name, value) < length:
                 raise ValueError(f"{name} must be from 0 to {length - 1} on P{3 + level}; got {value}")
         self._choose(level, row, column)
@@ -161,14 +129,14 @@ class LocationExplorer(Explorer):
     def _choose(self, level: int, row: int, column: int) -> None:
         with self._hold():
             self.level.value = self._level = level
-            rows, columns = self.visible[level]
+            rows, columns = self._heard.visible[level]
             self.row.max, self.column.max = rows - 1, columns - 1
             self.row.value, self.column.value = row, column
         self._update()
 
     def _go(self, row: int, column: int) -> None:
         """To the nearest cell there is."""
-        rows, columns = self.visible[self.level.value]
+        rows, columns = self._heard.visible[self.level.value]
         self._choose(self.level.value, min(max(row, 0), rows - 1), min(max(column, 0), columns - 1))
 
     def _switched(self) -> None:
@@ -183,7 +151,8 @@ class LocationExplorer(Explorer):
 
     def _clicked(self, x: float, y: float) -> None:
         stride = self.model.config.strides[self.level.value]
-        self._go(int(y * float(self._scale[1]) // stride), int(x * float(self._scale[0]) // stride))
+        across, down = self._heard.scale[:2].tolist()
+        self._go(int(y * down // stride), int(x * across // stride))
 
     def _pixel(self, row: int | None, column: int | None) -> None:
         """A click on a map of the box is one on the image, where that bin lies."""
@@ -196,50 +165,55 @@ class LocationExplorer(Explorer):
     @one_thread()
     @torch.no_grad()
     def _update(self) -> None:
-        from ..blendmask.nested import read
-        from ..blendmask.predict import blender
-
-        here, K, M = torch.tensor([self.location]), self.K.value, self.model.config.attention_side
-        box = self.boxes[here]
-        self.box = box[0] / self._scale
-        self.label = self.model.config.categories[int(self.labels[here])]
-        self.score = float(self.scores[here])
-        attention = self._attention(here)
-        there = blender(K, R)(*read(self.stages.output.bases, attention, K, M), box.to(attention.device))
-        here = read(self._bases, attention.cpu(), K, M)
-        self.trace = home(there, BlenderInputs(*here, there.inputs.boxes.cpu(), there.inputs.spatial_scale))
+        heard, location, K = self._heard, self.location, self.K.value
+        self.trace = heard.blend(location, R, K)
         self.attention = self.trace.attention
+        self.box = self._box(location)
+        steps = self._packed(self.trace, location)
+        with self.board.hold_sync():
+            self.board.boxes = self._boxes(location)
+            self.board.show_packed(steps)
+            self.board.error = ""
+        # the panels are on their way; what takes time to count, and to say, follows
+        self.label = self.model.config.categories[int(heard.labels[location])]
+        self.score = float(self.scores[location])
         mask = (paste_masks(self.trace.probabilities, self.box[None], self.picture.size)[0] >= 0.5).numpy()
         self.instance, self.iou = self._most_like(mask)
-        self.verdict = self._judged()
-        panels = [panel for panel in views.step_panels(self.trace, self._limits) if panel.name in SHOWN]
-        self.board.boxes = [*self.box.tolist(), *self.picture.boxes.flatten().tolist()]
+        self.verdict = heard.fate(location)
         with self.board.hold_sync():
-            self.board.show_steps([*panels[:-1], self._score_panel(), panels[-1]], 0, self._own_place())
             self.board.text = self._sentence()
             self.board.notes = self._notes(mask)
             self.board.timing = f"on {self.device.value}" * is_choice(self.device)
-            self.board.error = ""
 
-    def _score_panel(self) -> views.Panel:
-        level = self.level.value
-        height, width = self.shapes[level]
-        rows, columns = self.visible[level]
-        start = self.location - self.row.value * width - self.column.value
-        values = self.scores[start : start + height * width].view(1, height, width)[:, :rows, :columns]
+    @one_thread()
+    @torch.no_grad()
+    def _steps(self, **moved: int) -> dict:
+        cell = {name: getattr(self, name).value for name in ("row", "column", "K")} | moved
+        location = self._heard.location(self.level.value, cell["row"], cell["column"])
+        return self._packed(self._heard.blend(location, R, cell["K"]), location)
+
+    def _packed(self, trace: BlendTrace, location: int) -> dict:
+        panels = [panel for panel in views.step_panels(trace, self._heard.limits) if panel.name in SHOWN]
+        place = self._heard.own_place(location, R)
+        pixel = place and views.PixelSum(*place, [], 0.0, 0.0, False)  # chosen, with no sum to show
+        panels.insert(-1, self._score_panel(location))
+        return pack_steps(panels, 0, pixel, boxes=self._boxes(location))
+
+    def _box(self, location: int) -> torch.Tensor:
+        """(4,) in image pixels."""
+        return self._heard.boxes[location] / self._heard.scale
+
+    def _boxes(self, location: int) -> list[float]:
+        return [*self._box(location).tolist(), *self.picture.boxes.flatten().tolist()]
+
+    def _score_panel(self, location: int) -> views.Panel:
+        level, row, column = self.place(location)
+        rows, columns = self._heard.visible[level]
         return views.Panel(
-            "level", values, "magnitude", 0.0, 1.0, f"scores of P{3 + level}", "sqrt(class · ctr)",
-            f"{rows} × {columns} cells; the cross is the chosen one, the frame its box", space="image", large=True,
-            marks=(views.Lattice("cross", [self.column.value + 0.5], [self.row.value + 0.5]),),
+            "level", self._heard.level_scores(level), "magnitude", 0.0, 1.0, f"scores of P{3 + level}",
+            "sqrt(class · ctr)", f"{rows} × {columns} cells; the cross is the chosen one, the frame its box",
+            space="image", large=True, marks=(views.Lattice("cross", [column + 0.5], [row + 0.5]),),
         )  # fmt: skip
-
-    def _own_place(self) -> views.PixelSum | None:
-        """Where in its own box the location lies; it may lie on the border, but never outside."""
-        point, (x1, y1, x2, y2) = self._points[self.location], self.boxes[self.location].tolist()
-        if x2 <= x1 or y2 <= y1:
-            return None
-        column, row = ((float(point[0]) - x1) / (x2 - x1), (float(point[1]) - y1) / (y2 - y1))
-        return views.PixelSum(min(int(row * R), R - 1), min(int(column * R), R - 1), [], 0.0, 0.0, False)
 
     def _most_like(self, mask: np.ndarray) -> tuple[int | None, float]:
         if not len(self.picture):
@@ -248,16 +222,11 @@ class LocationExplorer(Explorer):
         ious = both / np.maximum((self.picture.masks | mask).sum((1, 2)), 1)
         return int(ious.argmax()), float(ious.max())
 
-    def _judged(self) -> str:
-        funnel = self.stages.funnel
-        stages = (funnel.best, funnel.suppressed, funnel.top, funnel.candidates)
-        reached = [self.location in stage.location for stage in stages] + [True]
-        return list(FATES)[reached.index(True)]
-
     # ------------------------------------------------------------------ words
 
     def _sentence(self) -> str:
-        x, y = (self._points[self.location] / self._scale[:2]).tolist()
+        heard, location = self._heard, self.location
+        x, y = (heard.points[location] / heard.scale[:2]).tolist()
         box = ", ".join(f"{side:.0f}" for side in self.box.tolist())
         K, M = self.trace.inputs.K, self.trace.inputs.M
         like = "; its mask meets no object" if len(self.picture) else ""
@@ -266,7 +235,7 @@ class LocationExplorer(Explorer):
             like = f"; its mask has IoU {self.iou:.2f} with instance {self.instance} ({label})"
         return (
             f"{self.picture.name}, {self._name()} at {x:.0f}, {y:.0f}: says {self.label} "
-            f"{float(self.classes[self.location]):.2f} with centerness {float(self.centerness[self.location]):.2f}, "
+            f"{float(heard.classes[location]):.2f} with centerness {float(heard.centerness[location]):.2f}, "
             f"score {self.score:.2f}; box {box}; {K}·{M}·{M} = {K * M * M} attention numbers{like}."
         )
 
