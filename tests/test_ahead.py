@@ -1,17 +1,22 @@
 """What a slider's next values would show: told before the hand moves, exactly as it is shown after."""
 
+import json
+
 import pytest
 
 from blendlab.explorers import (  # fmt: skip
     AttentionExplorer,
     BlenderExplorer,
+    DetectorExplorer,
     HullExplorer,
     InterpolateExplorer,
+    LocationExplorer,
     Microscope,
     PasteExplorer,
     PhotoExplorer,
     SoftmaxExplorer,
 )
+from blendlab.explorers.base import Share
 from blendlab.pictures import scene
 
 SCENE = scene(38, "held_out")
@@ -24,11 +29,20 @@ EXPLORERS = {
     "microscope": (Microscope, ("R",)),
     "paste": (PasteExplorer, ("x", "R", "threshold")),
     "attention": (lambda: AttentionExplorer(SCENE, instance=3), ("K",)),
+    "location": (lambda: LocationExplorer(SCENE), ("row", "column", "K")),
+    "detector": (lambda: DetectorExplorer(SCENE), ("threshold", "nms")),
 }
 
 
 def shown(explorer) -> dict:
     return {key: explorer.board.steps[key] for key in ("words", "codes")}
+
+
+def assert_same(explorer, steps: dict) -> None:
+    """They are what the board shows now, with the boxes that it has now."""
+    assert shown(explorer) == steps
+    words = json.loads(steps["words"])
+    assert words.get("boxes", explorer.board.boxes) == explorer.board.boxes
 
 
 def ahead(explorer, name: str) -> dict[int, dict]:
@@ -41,14 +55,16 @@ def test_the_steps_ahead_are_those_that_come(kind):
     explorer = make()
     for name in names:
         slider, before = getattr(explorer, name), dict(explorer.board.steps)
-        start, text = slider.value, explorer.text
+        at = "index" if isinstance(slider, Share) else "value"  # what the page knows of it
+        start, text, boxes = getattr(slider, at), explorer.text, explorer.board.boxes
         near = ahead(explorer, name)
         assert set(near) == {start - 1, start + 1}
-        assert (explorer.board.steps, slider.value, explorer.text) == (before, start, text)  # looking changes nothing
-        for value, steps in near.items():
-            slider.value = value
-            assert shown(explorer) == steps
-        slider.value = start
+        now = (explorer.board.steps, getattr(slider, at), explorer.text, explorer.board.boxes)
+        assert now == (before, start, text, boxes)  # looking changes nothing
+        for place, steps in near.items():
+            setattr(slider, at, place)
+            assert_same(explorer, steps)
+        setattr(slider, at, start)
 
 
 @pytest.mark.parametrize("chosen", ["pixel", "attention cell", "base cell"])
@@ -133,3 +149,53 @@ def test_nothing_is_ahead_where_the_photographs_colours_would_change_too():
         assert ahead(explorer, "K") == {}
     explorer.colour.value = explorer.colour.options[0]
     assert set(ahead(explorer, "K")) == {3, 5}
+
+
+def test_ahead_from_cell_to_cell_of_each_level():
+    explorer = LocationExplorer(SCENE, K=2)
+    for level, row, column in ((0, 10, 10), (1, 0, 3), (2, 1, 1)):
+        explorer.speak(level, row, column)
+        for name in ("row", "column", "K"):
+            slider = getattr(explorer, name)
+            start, boxes = slider.value, explorer.board.boxes
+            before = (boxes, explorer.board.notes, explorer.location, explorer.trace)
+            near = ahead(explorer, name)
+            assert set(near) == {v for v in (start - 1, start + 1) if slider.min <= v <= slider.max}
+            assert before == (explorer.board.boxes, explorer.board.notes, explorer.location, explorer.trace)
+            for value, steps in near.items():
+                slider.value = value
+                assert_same(explorer, steps)
+                assert name == "K" or explorer.board.boxes != boxes  # each cell has a box of its own
+            slider.value = start
+
+
+@pytest.mark.parametrize("show", ["1 candidates", "2 after NMS", "true objects"])
+def test_ahead_of_both_decisions_whatever_is_shown(show):
+    explorer = DetectorExplorer(SCENE, threshold=0.5)
+    explorer.show.value = show
+    for threshold, nms in ((0.5, 0.6), (0.25, 0.3), (0.95, 0.6)):
+        for chosen in (0, 3):
+            for name in ("threshold", "nms"):
+                explorer.threshold.value, explorer.nms.value = threshold, nms
+                explorer.chosen.value = chosen  # the last there is, where there are fewer
+                slider = getattr(explorer, name)
+                start, drawn = slider.index, len(explorer.board.boxes)
+                for index, steps in ahead(explorer, name).items():
+                    explorer.threshold.value, explorer.nms.value = threshold, nms
+                    explorer.chosen.value = chosen
+                    assert len(explorer.board.boxes) == drawn
+                    slider.index = index
+                    assert_same(explorer, steps)
+                slider.index = start
+
+
+def test_the_detectors_ends_and_its_coloured_masks():
+    explorer = DetectorExplorer(SCENE, threshold=1.0)
+    last = len(explorer.threshold.options) - 1
+    assert set(ahead(explorer, "threshold")) == {last - 1}
+    (steps,) = ahead(explorer, "threshold").values()
+    assert json.loads(steps["words"])["selected"] == -1 and json.loads(steps["words"])["boxes"] == []
+    explorer.threshold.value = 0.05
+    assert set(ahead(explorer, "threshold")) == {1}
+    explorer.show.value = "3 masks"  # the photograph changes with them
+    assert ahead(explorer, "threshold") == ahead(explorer, "nms") == {}

@@ -6,7 +6,6 @@ One letter legend: K bases, M attention side, R output side, L locations of all 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -16,20 +15,21 @@ from ipywidgets import Layout
 from torch import Tensor
 
 from .. import views
-from ..board import Board
+from ..board import Board, pack_steps
 from ..pictures import Picture
 from ..pictures.picture import COLOURS
 from ..sources import shipped_model
 from ..steps import roi_align
 from ..threads import one_thread
 from .base import Explorer, Share
+from .decided import Decided, R
 from .device import device_menu, is_choice, model_on
 
 if TYPE_CHECKING:
     from ..blendmask import BlendMask
     from ..blendmask.postprocess import Proposals
+    from ..blendmask.predict import Detections
 
-R = 56
 SHOWN = ("1 candidates", "2 after NMS", "3 masks", "true objects")
 HINT = "Click in a box, or use the arrow keys, to choose it."
 
@@ -70,9 +70,8 @@ class DetectorExplorer(Explorer):
 
         self.model = model_on(self.model, self.device.value)
         self._stages = stages(self.model, self.picture.image)
-        self._truth = torch.from_numpy(self.picture.masks).to(self.device.value).flatten(1).float()  # (n,H·W)
         self._maps = self._level_maps()
-        self._update()
+        self._decide()
 
     def _level_maps(self) -> dict[str, Tensor]:
         """(levels,h,w) of the image without its padding, on the host: each cell of P4, P5 as a square of P3's."""
@@ -111,9 +110,12 @@ class DetectorExplorer(Explorer):
         row = widgets.HBox(controls, layout=Layout(flex_flow="row wrap", width="100%", max_width="1500px"))
         row.children += (self.device,) * is_choice(self.device)
         self.children = [row, self.board]
-        for control in controls:
+        for control in (self.threshold, self.nms):
+            self._listen(control, self._decide)
+        for control in (self.show, self.chosen):
             self._listen(control)
         self._listen(self.device, self._look)
+        self._foresee("threshold", "nms")
 
     def _choose(self, index: int) -> None:
         if len(self._drawn):
@@ -132,56 +134,76 @@ class DetectorExplorer(Explorer):
 
     @one_thread()
     @torch.no_grad()
-    def _update(self) -> None:
-        from ..blendmask import postprocess
-        from ..blendmask.predict import finish
+    def _decide(self) -> None:
+        self._decided = self._decided_by(self.threshold.value, self.nms.value)
+        self._update()
 
-        config, seen = self.model.config, self._stages
-        dense, size = seen.output.dense, seen.resized.size
-        self.candidates = postprocess.above_threshold(dense, 0, self.threshold.value**2)
-        top = postprocess.square_root(postprocess.top_of_each_level(self.candidates, config.top_k, config.levels))
-        after = postprocess.suppress(top, self.nms.value)
-        self.kept = after[: config.max_detections]
-        self.detections = finish(
-            self.model, seen.output, self.kept, size, seen.picture.size, config.bases, config.attention_side, R
-        )
-        self._drawn, trace_of = self._boxes(top)
+    def _decided_by(self, threshold: float, nms: float) -> Decided:
+        return Decided(self.model, self._stages, self.picture, threshold, nms)
+
+    @one_thread()
+    @torch.no_grad()
+    def _update(self) -> None:
+        """What is shown of the decisions."""
+        decided = self._decided
+        self._drawn, proposals = self._boxes(decided)
         with self._hold():
             self.chosen.max = max(len(self._drawn) - 1, 0)
             self.chosen.disabled = not len(self._drawn)
-        chosen = self.chosen.value if len(self._drawn) else -1
-        probabilities = torch.zeros(1, R, R)
-        if chosen >= 0 and trace_of is None:
-            truth = torch.from_numpy(self.picture.masks[[chosen]])[None].float()  # (1,1,H,W)
-            probabilities = roi_align(truth, self._drawn[[chosen]], R, spatial_scale=1.0)[0]  # (1,R,R)
-        elif chosen >= 0:
-            one = finish(
-                self.model, seen.output, trace_of[chosen : chosen + 1], size, seen.picture.size, config.bases,
-                config.attention_side, R,
-            )  # fmt: skip
-            probabilities = one.trace.probabilities.cpu() if len(one) else probabilities
-        self.board.boxes = self._drawn.flatten().tolist()
+        steps = self._packed(decided)
         with self.board.hold_sync():
             self.board.show_picture(self._tinted() if self.show.value == SHOWN[2] else self.picture)
-            self.board.show_steps([*self._panels(), self._mask(probabilities)], chosen, None)
-            self.board.text = self._sentence(len(after))
-            self.board.notes = self._notes(trace_of, chosen, len(top))
-            self.board.timing = f"on {self.device.value}" * is_choice(self.device)
+            self.board.boxes = self._drawn.flatten().tolist()
+            self.board.show_packed(steps)
             self.board.error = ""
+        # the picture is on its way; what takes all masks to say follows
+        with self.board.hold_sync():
+            self.board.text = self._sentence()
+            self.board.notes = self._notes(proposals, min(self.chosen.value, len(self._drawn) - 1))
+            self.board.timing = f"on {self.device.value}" * is_choice(self.device)
 
-    def _boxes(self, top: Proposals) -> tuple[Tensor, Proposals | None]:
+    def _ahead(self, model: str) -> dict[int, dict]:
+        """By the index of the place, which is what the page knows of a slider of shares."""
+        name = self._foreseen[model]
+        slider = getattr(self, name)
+        near = [i for i in (slider.index - 1, slider.index + 1) if 0 <= i < len(slider.options)]
+        steps = {i: self._steps(**{name: slider.options[i][1]}) for i in near}
+        return {i: shown for i, shown in steps.items() if shown is not None}
+
+    @one_thread()
+    @torch.no_grad()
+    def _steps(self, **moved: float) -> dict | None:
+        if self.show.value == SHOWN[2]:
+            return None  # the photograph's colours would change too
+        return self._packed(self._decided_by(**{"threshold": self.threshold.value, "nms": self.nms.value} | moved))
+
+    def _packed(self, decided: Decided) -> dict:
+        drawn, proposals = self._boxes(decided)
+        chosen = min(self.chosen.value, len(drawn) - 1)  # -1 where nothing is left
+        probabilities = torch.zeros(1, R, R)
+        if chosen >= 0 and proposals is None:
+            truth = torch.from_numpy(self.picture.masks[[chosen]])[None].float()  # (1,1,H,W)
+            probabilities = roi_align(truth, drawn[[chosen]], R, spatial_scale=1.0)[0]  # (1,R,R)
+        elif chosen >= 0:
+            one = decided.blended(proposals[chosen : chosen + 1])
+            probabilities = one.trace.probabilities.cpu() if len(one) else probabilities  # none: beside the image
+        panels = [*self._panels(decided.threshold), self._mask(probabilities)]
+        return pack_steps(panels, chosen, None, boxes=drawn.flatten().tolist())
+
+    def _boxes(self, decided: Decided) -> tuple[Tensor, Proposals | None]:
         """The boxes to draw, in image pixels, best first, and the proposals that they are (None for true objects)."""
         if self.show.value == SHOWN[3]:
             return torch.from_numpy(self.picture.boxes), None
-        proposals = top[top.scores.argsort(descending=True)] if self.show.value == SHOWN[0] else self.kept
+        top = decided.top
+        proposals = top[top.scores.argsort(descending=True)] if self.show.value == SHOWN[0] else decided.kept
         scale = torch.tensor(self._stages.resized.size * 2) / torch.tensor(self._stages.picture.size * 2)
         return proposals.boxes.cpu() / scale, proposals
 
-    def _panels(self) -> list[views.Panel]:
+    def _panels(self, threshold: float) -> list[views.Panel]:
         levels, rows, columns = self._maps["score"].shape
         size = f"{rows} × {columns} places of the image; a cell of P4 covers 2 × 2 of them, of P5 4 × 4"
         score = self._maps["score"]
-        passed = torch.where(score > self.threshold.value, score, 0)
+        passed = torch.where(score > threshold, score, 0)
         return [
             views.Panel(name, values, "magnitude", 0.0, 1.0, title, equation, size, space="image")
             for name, values, title, equation in (
@@ -206,21 +228,29 @@ class DetectorExplorer(Explorer):
         for i in reversed(range(len(self.detections))):
             mask = self.detections.masks[i].cpu().numpy()
             image[mask] = 0.4 * image[mask] + 0.6 * np.array(COLOURS[i % len(COLOURS)], np.float32)
-        return replace(self.picture, image=image.astype(np.uint8))
+        return Picture.from_masks(image.astype(np.uint8), name=self.picture.name)
 
     # ------------------------------------------------------------------ words
 
     @property
+    def candidates(self) -> Proposals:
+        return self._decided.candidates
+
+    @property
+    def kept(self) -> Proposals:
+        return self._decided.kept
+
+    @property
+    def detections(self) -> Detections:
+        return self._decided.detections
+
+    @property
     def found(self) -> list[int]:
         """The true objects that have a detection of their class with a mask IoU of at least 0.5."""
-        masks, truth = self.detections.masks.flatten(1).float(), self._truth  # (d,H·W), (n,H·W)
-        both = truth @ masks.T  # (n,d) pixels: counts, exact in float32
-        ious = both / (truth.sum(1, keepdim=True) + masks.sum(1) - both).clamp(min=1)
-        said = np.array([self.detections.categories[label] for label in self.detections.labels.tolist()], object)
-        same = np.array(self.picture.labels, object)[:, None] == said  # (n,d)
-        return ((ious >= 0.5).cpu().numpy() & same).any(1).nonzero()[0].tolist()
+        return self._decided.found
 
-    def _sentence(self, after: int) -> str:
+    def _sentence(self) -> str:
+        after = len(self._decided.after)
         config, locations = self.model.config, len(self._stages.output.dense.points)
         levels = ", ".join(f"P{3 + i} {n}" for i, n in enumerate(self.candidates.per_level(config.levels)))
         best = f", the best {len(self.kept)} stay" if after > len(self.kept) else ""
@@ -230,7 +260,7 @@ class DetectorExplorer(Explorer):
             f"{self.nms.value:.2f}{best}; {len(self.found)} of {len(self.picture)} objects found."
         )
 
-    def _notes(self, shown: Proposals | None, chosen: int, top: int) -> list[str]:
+    def _notes(self, shown: Proposals | None, chosen: int) -> list[str]:
         if chosen < 0:
             why = "the picture has no true objects" if shown is None else "no score is above the threshold"
             return [f"Nothing is left to show: {why}."]
@@ -240,6 +270,7 @@ class DetectorExplorer(Explorer):
         x, y = self._stages.output.dense.points[shown.location[chosen]].tolist()
         name = self.model.config.categories[int(shown.labels[chosen])]
         box = ", ".join(f"{side:.0f}" for side in self._drawn[chosen].tolist())
+        top = len(self._decided.top)
         most = f"NMS is given the best {self.model.config.top_k} of each level: {top} boxes are drawn."
         return [most] * (top < len(self.candidates) and self.show.value == SHOWN[0]) + [
             f"Chosen, {chosen} of those shown: {name}, score {float(shown.scores[chosen]):.2f}, spoken by "
