@@ -11,6 +11,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from . import check
 from .blender import Blender, BlenderInputs
@@ -36,8 +37,9 @@ def fused_blend(
     Gradients to bases and attention. The forward pass and the attention's gradient are the same in every run; the
     bases' gradient is summed by atomics, so its last digits are not.
 
-    Where the kernel cannot run (a CPU, float64, K > 32, M > 64, R > 224, a sampling ratio other than 1 and 2), this is
-    Blender's torch path: the same function, in the inputs' working dtype.
+    Where the kernel cannot run (a CPU, float64, K > 32, M > 64, R > 224, a sampling ratio other than 1 and 2,
+    forward-mode derivatives), this is Blender's torch path: the same function, in the inputs' working dtype. Second
+    derivatives and torch.func.grad need that path from the start, Blender(backend="torch"): they raise RuntimeError.
     Raises ValueError or TypeError as Blender does. Inside torch.compile, where the boxes' values cannot be looked at, a
     box that is NaN, inverted or of no image gives a mask of NaN.
     """
@@ -98,6 +100,10 @@ def cannot_run(inputs: BlenderInputs) -> str | None:
         return f"it serves K up to {K_MOST} and M up to {M_MOST}; got K={inputs.K} and M={inputs.M}"
     if inputs.bases[0].numel() >= 2**31:
         return f"it serves maps of less than 2^31 numbers an image; got {check.got(inputs.bases)}"
+    if not torch.compiler.is_compiling() and any(
+        unpack_dual(tensor).tangent is not None for tensor in (inputs.bases, inputs.attention)
+    ):
+        return "it has no forward-mode derivative"  # and torch would take that for 0, without a word
     return None
 
 
@@ -214,7 +220,12 @@ def _differentiate(ctx, gradient: Tensor):
     return d_bases if to_bases else None, d_attention if to_attention else None, *([None] * 6)
 
 
+def _no_second_derivative(ctx, *gradients: Tensor):
+    raise RuntimeError("the fused kernel has no second derivative; the steps have: Blender(backend='torch')")
+
+
 _operator.register_autograd(_differentiate, setup_context=_remember)
+_backward_operator.register_autograd(_no_second_derivative)
 
 
 def _as_read(bases: Tensor, attention: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,7 +21,7 @@ def read_box(boxes, n, B, scale):
     image = tl.load(boxes + n * 5)
     x1, y1 = tl.load(boxes + n * 5 + 1), tl.load(boxes + n * 5 + 2)
     x2, y2 = tl.load(boxes + n * 5 + 3), tl.load(boxes + n * 5 + 4)
-    far = tl.maximum(tl.maximum(tl.abs(x1), tl.abs(y1)), tl.maximum(tl.abs(x2), tl.abs(y2)))
+    far = tl.maximum(tl.maximum(tl.abs(x1), tl.abs(y1)), tl.maximum(tl.abs(x2), tl.abs(y2))) * scale
     good = (x1 <= x2) & (y1 <= y2) & (far < float("inf")) & (image >= 0) & (image < B)  # a NaN fails
     x, y = tl.where(good, x1 * scale - 0.5, 0.0), tl.where(good, y1 * scale - 0.5, 0.0)
     width, height = tl.where(good, x2 * scale - 0.5 - x, 0.0), tl.where(good, y2 * scale - 0.5 - y, 0.0)
@@ -41,7 +41,9 @@ def sample_at(start, side, sample, count, length):
     inside = (position >= -1.0 - whole) & (position <= length - whole)
     held = tl.minimum(tl.maximum(position, -whole), length - 1.0 - whole)
     low = tl.floor(held)
-    cell = (low + whole).to(tl.int32)
+    # A box that begins millions of cells away has positions with gaps of several cells, of which the last may lie
+    # beyond the map: to read there is an error of the device, and to add there writes over other memory.
+    cell = tl.minimum(tl.maximum((low + whole).to(tl.int32), 0), length - 1)
     return cell, tl.minimum(cell + 1, length - 1), held - low, inside
 
 

@@ -21,6 +21,11 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("runs in Triton's interpreter, in a process that test_fused.py starts", allow_module_level=True)
 
+triton = pytest.importorskip("triton")  # after the variable has been looked at
+import triton.language as tl  # noqa: E402
+
+from blendlab import fused_kernels  # noqa: E402
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPES = ((1, 1, 1), (3, 4, 5), (4, 14, 6), (5, 3, 4), (2, 9, 3), (4, 5, 5))  # (K,M,R): M above, at and below R
 BOXES = torch.tensor(
@@ -125,6 +130,25 @@ def test_far_from_the_origin_a_sample_keeps_its_digits():
     boxes = torch.tensor([[0, 16001.3, 1.1, 16020.7, 15.9]], device=DEVICE)
     given = inputs(2, 3, boxes=boxes, H=5, W=4010)
     assert error(fused_blend(*given, 4), by_steps(*given, 4)) < 2e-6
+
+
+@triton.jit
+def cells_of(starts, sides, lengths, out, COUNT: tl.constexpr):
+    i, sample = tl.program_id(0), tl.arange(0, COUNT)
+    start, side, length = tl.load(starts + i), tl.load(sides + i), tl.load(lengths + i)
+    cell, after, _, _ = fused_kernels.sample_at(start, side, sample, COUNT, length)
+    tl.store(out + (2 * i) * COUNT + sample, cell)
+    tl.store(out + (2 * i + 1) * COUNT + sample, after)
+
+
+def test_no_sample_of_any_box_has_a_cell_beyond_the_map():
+    """Far from 0 neighbouring float32 are several cells apart; a cell beyond the map is memory of something else."""
+    starts = torch.cat([sign * 2.0 ** torch.linspace(0, 110, 300) for sign in (-1, 1)])
+    sides = starts.abs() * torch.rand(len(starts)) * 3
+    lengths = torch.randint(1, 5000, (len(starts),), dtype=torch.int32)
+    out = torch.full((len(starts), 2, 64), -1, dtype=torch.int32, device=DEVICE)
+    cells_of[(len(starts),)](starts.to(DEVICE), sides.to(DEVICE), lengths.to(DEVICE), out, 64)
+    assert (out >= 0).all() and (out.cpu() < lengths[:, None, None]).all()
 
 
 def test_no_boxes():
@@ -242,6 +266,31 @@ def test_torchs_own_checks_of_the_operator(requires_grad):
     bases, attention, boxes = inputs(boxes=BOXES[:2])
     given = (bases.requires_grad_(requires_grad), attention.requires_grad_(requires_grad), boxes)
     torch.library.opcheck(torch.ops.blendlab.fused_blend, (*given, 3, 0.25, 1, False, False), atol=1e-5, rtol=1e-4)
+
+
+def test_a_second_derivative_is_refused_with_the_way_out():
+    given = [t.requires_grad_(i < 2) for i, t in enumerate(inputs(boxes=BOXES[:1]))]
+    loss = fused_blend(*given, 2).square().sum()
+    for first in torch.autograd.grad(loss, given[:2], create_graph=True):
+        with pytest.raises(RuntimeError, match=r"no second derivative; the steps have: Blender\(backend='torch'\)"):
+            torch.autograd.grad(first.sum(), given[0], retain_graph=True)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_forward_mode_derivative_is_the_steps_and_not_a_silent_0(which):
+    given = inputs(boxes=BOXES[:2])
+    direction = torch.randn_like(given[which])
+
+    def along(function):
+        def of_one(tensor):
+            return function(*given[:which], tensor, *given[which + 1 :])
+
+        return torch.func.jvp(of_one, (given[which],), (direction,))[1]
+
+    expected = along(Blender(4, backend="torch").logits)
+    assert expected.any() and error(along(lambda *tensors: fused_blend(*tensors, 4)), expected) < 1e-6
+    with pytest.raises(ValueError, match="backend='fused' cannot run: it has no forward-mode derivative"):
+        along(Blender(4, backend="fused").logits)
 
 
 def test_compiled_without_a_break_in_the_graph():
