@@ -71,7 +71,7 @@ def load_weights(path: str | Path) -> BlendMask:
     if not path.is_file():
         raise ValueError(f"weights {path} do not exist")
     try:
-        with safe_open(path, framework="pt") as file:
+        with torch.device("cpu"), safe_open(path, framework="pt") as file:  # whatever device the reader has set
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
@@ -125,7 +125,7 @@ def assemble(config: Config, tensors: dict[str, torch.Tensor], what: str) -> Ble
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     for name in wanted:
         if name.endswith("num_batches_tracked"):
-            tensors.setdefault(name, torch.zeros((), dtype=torch.long))
+            tensors.setdefault(name, torch.zeros((), dtype=torch.long, device="cpu"))
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     given = {name: misfit(tensor, wanted[name]) for name, tensor in tensors.items() if name in wanted}
     unfit = [f"{name} {trouble}" for name, trouble in given.items() if trouble]

@@ -55,7 +55,8 @@ class BlendMask(nn.Module):
         """The pixels' mean and deviation, from the config: no checkpoint holds them, so a model that was laid out on
         the meta device asks for them once its weights are in place."""
         for name, values in (("mean", self.config.pixel_mean), ("std", self.config.pixel_std)):
-            self.register_buffer(name, torch.tensor(values, device=self.attention.weight.device).view(3, 1, 1), False)
+            like = self.attention.weight
+            self.register_buffer(name, torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1), False)
 
     def forward(self, images: Tensor) -> Output:
         """images (B,3,H,W) from `normalise`, H and W multiples of 32."""
@@ -78,7 +79,7 @@ class BlendMask(nn.Module):
         """
         image = image if image.dim() == 4 else image[None]
         image = image.flip(1) if self.config.pixel_order == "BGR" else image
-        image = (image.float() - self.mean) / self.std
+        image = ((image.float() - self.mean) / self.std).to(self.mean.dtype)
         height, width = image.shape[-2:]
         return nn.functional.pad(image, (0, -width % 32, 0, -height % 32))
 

@@ -6,6 +6,8 @@ what one more can add, and so on; a slider over K then moves along one model ins
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -33,9 +35,9 @@ def sizes(config: Config, K: int | None, M: int | None, R: int | None) -> tuple[
         ("M", M, 1, config.attention_side),
         ("R", R, 1, 448),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
             raise ValueError(f"{name} is {value!r}; this model serves whole numbers from {low} to {high}")
-    return K, M, R
+    return int(K), int(M), int(R)  # of NumPy's, plain ones
 
 
 def blend_regions(regions: Tensor, attention: Tensor, R: int) -> Tensor:

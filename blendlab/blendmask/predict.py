@@ -5,7 +5,9 @@ The rules are the authors': AdelaiDet at commit 3672122 on detectron2; each func
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .. import check
 from ..blender import Blender, BlendTrace
 from ..paste import clip_boxes, paste_masks
 from ..pictures import convert
@@ -29,8 +32,10 @@ class Detections:
     """n objects found in one H x W image, best first; everything in image pixels but the trace.
 
     boxes (n,4) x1,y1,x2,y2, within the image; scores (n,) = sqrt(class * centerness); labels (n,) index into
-    `categories`; masks (n,H,W) bool; location (n,2) x, y of the cell that spoke; level (n,) with 0 for stride 8.
-    trace: every step of the blend, in the network's pixels. scale: network pixels for each image pixel.
+    `categories`; masks (n,H,W) bool; location (n,2) x, y of the cell that spoke, which may lie in
+    the padding right of the image or below it; level (n,) with 0 for stride 8.
+    trace: every step of the blend, in the network's pixels. scale: network pixels for each image pixel along the longer
+    side; along the shorter one, whose length is rounded, it is off by at most half a network pixel in all.
     """
 
     boxes: Tensor
@@ -77,7 +82,8 @@ def predict(
 
     score_threshold: on sqrt(class * centerness), 0 to 1. K, M: bases read and attention side, the config's own where
     None; R: output side. clip_before_blend: see `finish`; the config's own where None. An image without objects gives a
-    Detections of length 0. TypeError or ValueError for what is no image or no size.
+    Detections of length 0. A model in training mode is read, and left, as it is: batch norms keep to their statistics.
+    TypeError or ValueError for what is no image or no size.
     """
     return stages(model, image, score_threshold, K, M, R, clip_before_blend).detections
 
@@ -95,26 +101,41 @@ def stages(
     """As `predict`, with everything on the way kept."""
     if not isinstance(score_threshold, Real) or not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold is {score_threshold!r}; expected 0 to 1")
+    if clip_before_blend is not None:
+        check.flag("clip_before_blend", clip_before_blend)
     K, M, R = sizes(model.config, K, M, R)
     picture = to_rgb(image)
     resized = resize(picture, model.config.short_side, model.config.long_side)
     pixels = to_pixels(model, resized)
-    output = model(pixels)
-    decided = funnel(output.dense, 0, model.config, threshold=score_threshold**2)
-    found = finish(model, output, decided.best, resized.size, picture.size, K, M, R, clip_before_blend)
+    with at_rest(model), pixels.device:  # and not on the device that the reader may have set for new tensors
+        output = model(pixels)
+        decided = funnel(output.dense, 0, model.config, threshold=float(score_threshold) ** 2)
+        found = finish(model, output, decided.best, resized.size, picture.size, K, M, R, clip_before_blend)
     return Stages(picture, resized, pixels, output, decided, found)
+
+
+@contextlib.contextmanager
+def at_rest(model: BlendMask) -> Iterator[None]:
+    """Within it the model is in eval mode: to look at a model in training neither depends on the batch nor moves its
+    batch norms' statistics."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def to_rgb(image: np.ndarray | Image.Image) -> Image.Image:
     """The image as PIL RGB; TypeError or ValueError names what else came."""
     if isinstance(image, Image.Image):
-        plain = image.mode in (
-            "RGB",
-            "L",
-            "I",
-            "F",
-        )  # of others PIL's convert cuts 16 bits off and forgets transparency
-        picture = image.convert("RGB") if plain else Image.fromarray(convert.pixels(image))
+        plain = image.mode in ("RGB", "L", "I", "F")
+        try:  # of other modes PIL's convert cuts 16 bits off and forgets transparency
+            picture = image.convert("RGB") if plain else Image.fromarray(convert.pixels(image))
+        except (OSError, SyntaxError) as error:  # a file is decoded only now
+            raise ValueError(f"image cannot be read: its file may be damaged or cut short ({error})") from error
     elif isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image is {image.dtype} of shape {image.shape}; expected uint8 of shape (H, W, 3), RGB")
@@ -156,7 +177,9 @@ def to_pixels(model: BlendMask, picture: Image.Image) -> Tensor:
 
 def run(model: BlendMask, picture: Image.Image) -> Output:
     """The network on one already resized RGB picture."""
-    return model(to_pixels(model, picture))
+    pixels = to_pixels(model, picture)
+    with at_rest(model), pixels.device:
+        return model(pixels)
 
 
 def finish(
@@ -195,7 +218,7 @@ def finish(
         location=output.dense.points[proposals.location] / per_axis[:2],
         level=proposals.level,
         trace=trace,
-        scale=float(scale[0]),
+        scale=float(scale[np.argmax(image_size)]),
         categories=config.categories,
     )
 

@@ -63,6 +63,8 @@ def pixels(picture: Image.Image) -> np.ndarray:
     if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: PIL's own convert would clip them to 255, not scale them
         array = np.asarray(picture)
         return _from_array(array.astype(np.uint16) if picture.mode == "I" and _within(array, 0, 65535) else array)
+    if picture.mode == "La":  # the one mode that PIL converts to no other but this
+        picture = picture.convert("LA")
     if {"A", "a"} & set(picture.getbands()) or "transparency" in picture.info:
         return _from_array(np.asarray(picture.convert("RGBA")))
     return np.array(picture.convert("RGB"))

@@ -34,6 +34,19 @@ def test_the_training_only_head_is_not_shipped(tmp_path):
     assert load_weights(tmp_path / "w.safetensors").semantic is None
 
 
+def test_weights_load_as_ever_whatever_defaults_the_reader_has_set(tiny, tmp_path):
+    save_weights(tiny, tmp_path / "w.safetensors")
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float64)
+        back = load_weights(tmp_path / "w.safetensors")
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert {(t.device.type, t.dtype) for t in (back.mean, back.attention.weight)} == {("cpu", torch.float32)}
+    assert back(torch.rand(1, 3, 64, 64)).bases.isfinite().all()
+
+
 @pytest.mark.parametrize("size", [0, 5, 4000])
 def test_a_cut_file_is_said_to_be_cut(tiny, tmp_path, size):
     path = tmp_path / "w.safetensors"

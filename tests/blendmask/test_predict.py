@@ -1,3 +1,6 @@
+import copy
+import fractions
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +80,57 @@ def test_a_dedicated_model_serves_its_own_k_alone():
         model.predict(draw().image, K=2)
 
 
+def test_numpys_whole_numbers_are_sizes_and_other_reals_thresholds(tiny):
+    found = tiny.predict(draw((4, 4, 30, 40)).image, fractions.Fraction(1, 10), np.int64(2), np.int32(3), np.uint8(7))
+    assert len(found) and found.trace.regions.shape[1:] == (2, 7, 7) and found.trace.attention.shape[-1] == 3
+
+
+def test_words_for_clipping_are_refused(tiny):
+    with pytest.raises(TypeError, match="clip_before_blend must be True or False; got str 'no'"):
+        tiny.predict(draw().image, clip_before_blend="no")
+
+
+@pytest.mark.parametrize("height,width", [(300, 31), (7, 200), (640, 479)])
+def test_the_scale_takes_boxes_to_the_network_within_half_a_pixel(tiny, height, width):
+    """One number for two sides, of which one is rounded; 1e-3 px for float32."""
+    image = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    found = tiny.predict(image, 0.0)
+    assert len(found)
+    torch.testing.assert_close(found.boxes * found.scale, found.trace.inputs.boxes[:, 1:], atol=0.501, rtol=0)
+
+
+def test_a_model_in_training_is_read_as_it_is_and_left_as_it_is(tiny):
+    image = draw((4, 4, 30, 40)).image
+    expected = tiny.predict(image, 0.0)
+    tiny.train()
+    tiny.basis_module.eval()  # as a reader might who freezes a part
+    before = copy.deepcopy(tiny.state_dict())
+    found = tiny.predict(image, 0.0)
+    assert torch.equal(found.boxes, expected.boxes) and torch.equal(found.masks, expected.masks)
+    assert tiny.training and tiny.backbone.training and not tiny.basis_module.training
+    assert all(torch.equal(before[name], value) for name, value in tiny.state_dict().items())
+
+
+def test_the_readers_own_modes_change_nothing(tiny):
+    image = draw((4, 4, 30, 40)).image
+    expected = tiny.predict(image, 0.0)
+    try:
+        torch.set_default_device("meta")  # where every tensor made without a device would be lost
+        torch.set_default_dtype(torch.float64)
+        with torch.inference_mode():
+            found = tiny.predict(image, 0.0)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found.boxes, expected.boxes) and torch.equal(found.masks, expected.masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_of_another_precision_predicts(tiny, dtype):
+    found = tiny.to(dtype).predict(draw((4, 4, 30, 40)).image, 0.0)
+    assert len(found) and found.boxes.dtype == torch.float32 and found.boxes.isfinite().all()
+
+
 def test_nothing_above_the_threshold_gives_an_empty_answer(tiny):
     found = tiny.predict(draw().image, score_threshold=1.0)
     assert len(found) == 0
@@ -100,13 +154,23 @@ def test_what_is_no_image_is_refused_by_name(tiny, image, error, message):
         tiny.predict(image)
 
 
+def test_a_file_that_is_cut_short_is_refused_when_it_is_decoded(tiny, tmp_path):
+    Image.fromarray(draw((4, 4, 30, 40)).image).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with Image.open(tmp_path / "a.png") as picture, pytest.raises(ValueError, match="image cannot be read.*cut short"):
+        tiny.predict(picture)
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan"), "0.3", None])
 def test_a_threshold_outside_0_to_1_is_refused(tiny, threshold):
     with pytest.raises(ValueError, match="score_threshold"):
         tiny.predict(draw().image, score_threshold=threshold)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "I;16"]
+)
 def test_pil_modes_become_rgb(mode):
     assert to_rgb(Image.new(mode, (4, 5))).mode == "RGB"
 
