@@ -1,5 +1,6 @@
 """Every test starts from one seed; hypothesis draws the same examples each time, and no test is judged by a clock."""
 
+import importlib.util
 import random
 
 import hypothesis
@@ -9,6 +10,12 @@ import torch
 
 hypothesis.settings.register_profile("blendlab", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("blendlab")
+
+
+def pytest_addoption(parser):
+    """Where there is no Jupyter, as on a bare machine with a GPU, pyproject's option for notebooks means nothing."""
+    if importlib.util.find_spec("nbval") is None:
+        parser.addoption("--nbval", action="store_true")
 
 
 @pytest.fixture(autouse=True)

@@ -89,7 +89,11 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict) -> Settings:
-        """The inverse of `dataclasses.asdict`, after a file has turned tuples into lists."""
+        """The inverse of `dataclasses.asdict`, after a file has turned tuples into lists. A name that this version does
+        not know is a ValueError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or not set(values) <= known:
+            raise ValueError(f"settings are {values!r:.200}; this version of blendlab knows {sorted(known)}")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -126,16 +130,7 @@ class Trainer:
             raise ValueError(f"draw_bases is {settings.draw_bases}; the model has {model.config.bases} bases")
         self.model, self.source, self.settings = model, source, settings
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
-        backbone = list(model.backbone.parameters())
-        attention = list(model.attention.parameters())
-        names = {id(p) for p in backbone + attention}
-        rest = [p for p in model.parameters() if id(p) not in names]
-        groups = [
-            {"params": backbone, "share": settings.backbone_rate},
-            {"params": attention, "share": settings.attention_rate},
-            {"params": rest, "share": 1.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, settings.rate, weight_decay=settings.decay)
+        self.optimiser = self._make_optimiser()
         self.losses: nn.Module = Losses(model, settings, objective)
         self.rank, self.processes = 0, 1
         if dist.is_available() and dist.is_initialized():
@@ -143,6 +138,19 @@ class Trainer:
             self.losses = DistributedDataParallel(self.losses)
         self.steps = 0
         self.set_clock(0.0, 0.0)
+
+    def _make_optimiser(self) -> torch.optim.AdamW:
+        settings = self.settings
+        backbone = list(self.model.backbone.parameters())
+        attention = list(self.model.attention.parameters())
+        names = {id(p) for p in backbone + attention}
+        rest = [p for p in self.model.parameters() if id(p) not in names]
+        groups = [
+            {"params": backbone, "share": settings.backbone_rate},
+            {"params": attention, "share": settings.attention_rate},
+            {"params": rest, "share": 1.0},
+        ]
+        return torch.optim.AdamW(groups, settings.rate, weight_decay=settings.decay)
 
     def to(self, device: str | torch.device) -> None:
         """Go on elsewhere: model, averaged weights and what the optimiser remembers move, or, where that fails, stay.
@@ -157,8 +165,11 @@ class Trainer:
     def _move(self, device: str | torch.device) -> None:
         self.model.to(device)
         self.averaged.to(device)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.optimiser.load_state_dict(self.optimiser.state_dict())  # which takes it to where the parameters now lie
+        # Anew, since between some devices a parameter moves by becoming another one. What the optimiser remembers is
+        # loaded to where its parameters lie.
+        optimiser = self._make_optimiser()
+        optimiser.load_state_dict(self.optimiser.state_dict())
+        self.optimiser = optimiser
 
     def set_clock(self, seconds: float, cpu_seconds: float) -> None:
         """Go on counting from here: after a pause, or where another process stopped."""
@@ -246,6 +257,7 @@ class Trainer:
         return {
             "config": self.model.config.to_dict(),
             "settings": dataclasses.asdict(self.settings),
+            "source": type(self.source).__name__,
             "steps": self.steps,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -255,14 +267,17 @@ class Trainer:
         }
 
     def load_state(self, state: dict) -> None:
-        """Go on from `state`; ValueError where it is of another model."""
+        """Go on from `state`; ValueError where it is of another model, or of a run that read another kind of data."""
         if Config.from_dict(state["config"]) != self.model.config:
             raise ValueError("the checkpoint's config differs from the model's")
+        read, reads = state.get("source"), type(self.source).__name__
+        if read not in (None, reads):  # None: of a version that did not say
+            raise ValueError(f"the checkpoint's run read {read}, this one would read {reads}: give the same data")
         try:
             self.model.load_state_dict(state["model"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.steps = state["steps"]
             self.set_clock(state["seconds"], state["cpu_seconds"])
-        except (RuntimeError, KeyError, TypeError) as error:
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the checkpoint does not fit this model and optimiser: {error}") from error

@@ -256,6 +256,20 @@ def test_a_run_that_stands_still_moves_at_once_and_back(monkeypatch):
     assert_lies_on(run, "cpu")
 
 
+def test_what_trains_after_a_move_is_what_moved(monkeypatch):
+    """Between some devices a parameter cannot move in place, and the module holds another one afterwards."""
+    whole, run = live(), live()
+    whole.start()
+    whole.wait()
+    monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
+    before = {id(parameter) for parameter in run.trainer.model.parameters()}
+    run.tell = lambda: run.to(OTHER) if run.trainer.steps == 3 else None
+    run.start()
+    run.wait()
+    assert before.isdisjoint({id(parameter) for parameter in run.trainer.model.parameters()})
+    torch.testing.assert_close(run.losses, whole.losses, rtol=1e-4 * (OTHER != "cpu:0"), atol=0)
+
+
 def test_there_and_back_within_one_step_is_no_move(monkeypatch):
     run = live()
     there = moved_to(run, monkeypatch)
