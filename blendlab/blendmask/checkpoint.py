@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -30,22 +31,31 @@ def _whole(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)  # on a full disk above all
+        raise
 
 
 def load_state(path: str | Path) -> dict:
-    """Read what `save_state` wrote; ValueError for a file that is missing, cut short or something else."""
+    """Read what `save_state` wrote; ValueError for a file that is missing, cut short, damaged or something else."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist")
     try:
+        with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums that it writes
+            if damaged := parts.testzip():
+                raise ValueError(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several types for a damaged file, by where the damage is
-        raise ValueError(f"checkpoint {path} cannot be read: cut short, or not a checkpoint ({error})") from error
+        raise ValueError(
+            f"checkpoint {path} cannot be read: damaged, cut short, or not a checkpoint ({error})"
+        ) from error
     missing = {"config", "settings", "steps", "model", "averaged", "optimiser"} - set(
         state if isinstance(state, dict) else ()
     )

@@ -7,9 +7,11 @@ K bases, M attention side, R output side.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from numbers import Real
 
+MOST_R = 448  # beyond it the R x R masks of a hundred objects fill the memory
 BACKBONES = ("scratch", "lite0", "resnet50", "resnet101")
 COUNTS = (  # fields that count something
     *("fpn_channels", "tower_convs", "tower_groups", "bases", "attention_side", "output_side", "basis_channels"),
@@ -71,11 +73,20 @@ class Config:
         for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected at least 1")
-        if not all(isinstance(name, str) for name in self.categories):
-            raise ValueError(f"categories is {self.categories!r}; expected a tuple of names")
+        names = self.categories
+        if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"categories is {names!r}; expected a tuple of names, each one once")
+        if self.output_side > MOST_R:
+            raise ValueError(f"output_side is {self.output_side}; expected at most {MOST_R}")
+        for name in ("score_threshold", "nms_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        if not self.centre_radius > 0:
+            raise ValueError(f"centre_radius is {self.centre_radius}; expected above 0")
         if self.pixel_order not in ("RGB", "BGR"):
             raise ValueError(f"pixel_order is {self.pixel_order!r}; expected 'RGB' or 'BGR'")
-        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3 or not min(self.pixel_std) > 0:
+        pixels = (*self.pixel_mean, *self.pixel_std)
+        if len(self.pixel_mean) != 3 or len(pixels) != 6 or not _numbers(pixels) or not min(self.pixel_std) > 0:
             raise ValueError(
                 f"pixel_mean is {self.pixel_mean}, pixel_std {self.pixel_std}; expected three numbers, std above 0"
             )
@@ -89,11 +100,14 @@ class Config:
             raise ValueError(
                 f"sizes_of_interest has {len(self.sizes_of_interest)} numbers; expected levels - 1 = {self.levels - 1}"
             )
+        ends = (0, *self.sizes_of_interest)
+        if not _numbers(ends) or not all(low < high for low, high in itertools.pairwise(ends)):
+            raise ValueError(f"sizes_of_interest is {self.sizes_of_interest}; expected rising numbers above 0")
         maps = ("c2", "c3", "c4", "c5", *(f"p{3 + i}" for i in range(self.levels)))
-        if self.basis_skip not in ("", *maps) or not self.basis_inputs or not set(self.basis_inputs) <= set(maps):
-            raise ValueError(
-                f"basis_inputs is {self.basis_inputs!r}, basis_skip {self.basis_skip!r}; expected names of {maps}"
-            )
+        if not self.basis_inputs or not set(self.basis_inputs) <= set(maps):
+            raise ValueError(f"basis_inputs is {self.basis_inputs!r}; expected names of {maps}")
+        if self.basis_skip not in ("", "c2"):
+            raise ValueError(f"basis_skip is {self.basis_skip!r}; expected '' or 'c2', the map at the bases' stride")
         if self.fpn_channels % self.tower_groups:
             raise ValueError(f"tower_groups {self.tower_groups} does not divide fpn_channels {self.fpn_channels}")
 
@@ -119,6 +133,10 @@ class Config:
         if unknown := sorted(set(values) - known):
             raise ValueError(f"config has unknown names {unknown}; this version of blendlab knows {sorted(known)}")
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _numbers(values: tuple) -> bool:
+    return all(isinstance(v, Real) and math.isfinite(v) for v in values)
 
 
 def check_types(settings: object) -> None:

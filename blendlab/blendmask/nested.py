@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..steps import blend, interpolate, softmax
-from .config import Config
+from .config import MOST_R, Config
 
 
 def read(bases: Tensor, attention: Tensor, K: int, M: int) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def sizes(config: Config, K: int | None, M: int | None, R: int | None) -> tuple[
     for name, value, low, high in (
         ("K", K, 1 if config.nested else config.bases, config.bases),
         ("M", M, 1, config.attention_side),
-        ("R", R, 1, 448),
+        ("R", R, 1, MOST_R),
     ):
         if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
             raise ValueError(f"{name} is {value!r}; this model serves whole numbers from {low} to {high}")

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -37,12 +38,20 @@ from .trainer import Settings, Trainer
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
+    for name, least in (("pictures", 0), ("threads", 1), ("report_every", 0), ("evaluate_every", 0), ("save_every", 0)):
+        if (value := getattr(options, name)) is not None and not value >= least:  # true for NaN
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     device = _join_processes()
     if options.threads:
         torch.set_num_threads(options.threads)
+    folder = Path(options.folder)
     try:
         trainer, reports = _start(options, device)
-        run(trainer, Path(options.folder), reports if trainer.rank == 0 else None, options.save_every)
+        if trainer.rank == 0:
+            with alone_in(folder):
+                run(trainer, folder, reports, options.save_every)
+        else:
+            run(trainer, folder, None)
     except (ValueError, ImportError, OSError, FloatingPointError) as error:
         parser.exit(2, f"train: {error}\n")
     finally:
@@ -68,6 +77,21 @@ def run(trainer: Trainer, folder: Path, reports: Reports | None, save_every: flo
                 reports.evaluate(trainer)
             print(f"{'finished' if over else 'stopped; --resume goes on'}: {folder / 'last.pt'}", flush=True)
     return over
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within it the folder's log is locked; ValueError where another run has it: two would overwrite each other's
+    files. However a process ends, the system lets go of its lock."""
+    with open(folder / "log.jsonl", "a") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows and some clusters' disks have no such locks
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"{folder}: another run is at work there") from error
+        yield
 
 
 class StopSignal:

@@ -117,6 +117,18 @@ def test_a_config_that_is_none_is_said_with_its_file(tiny, tmp_path, config):
         load_model(path)
 
 
+def test_a_state_with_one_bit_turned_is_refused(tiny, tmp_path):
+    """Most bits are of weights, where torch's own reader would take it for another number."""
+    path = tmp_path / "last.pt"
+    save_state(state_of(tiny), path)
+    data = bytearray(path.read_bytes())
+    place = data.index(tiny.attention.weight.detach().numpy().tobytes()[:64])
+    data[place + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"last\.pt cannot be read: damaged"):
+        load_state(path)
+
+
 def test_a_write_that_fails_leaves_the_last_file_readable(tiny, tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     save_state(state_of(tiny), path)
@@ -129,6 +141,7 @@ def test_a_write_that_fails_leaves_the_last_file_readable(tiny, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         save_state(state_of(tiny) | {"steps": 7}, path)
     assert load_state(path)["steps"] == 3
+    assert [each.name for each in tmp_path.iterdir()] == ["last.pt"]  # half a file would keep a full disk full
 
 
 def state_of(model):

@@ -11,6 +11,7 @@ from tiny import draw, tiny_config
 from blendlab.blendmask import BlendMask, evaluate, train
 from blendlab.blendmask.checkpoint import load_model, load_state, save_weights
 from blendlab.blendmask.narrow import narrow
+from blendlab.pictures import scene
 from blendlab.pictures.coco import write_coco
 
 MODEL = ["backbone=scratch", "fpn_channels=16", "tower_groups=4", "tower_convs=1", "bases=3", "attention_side=4"]
@@ -169,6 +170,9 @@ def test_evaluation_prints_json_with_null_for_what_was_not_there(tmp_path, capsy
         (["--steps", "1", "--check", "none.json", "none"], "--check: only with --coco"),
         (["--minutes", "nan"], "seconds is nan"),
         (["--steps", "1", "--set", "rate=-1", "--set", "batch=2"], "rate is -1"),
+        (["--steps", "1", "--pictures", "-1"], "--pictures must be at least 0, got -1"),
+        (["--steps", "1", "--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--steps", "1", "--save-every", "nan"], "--save-every must be at least 0, got nan"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(tmp_path, capsys, options, message):
@@ -186,6 +190,23 @@ def test_an_image_that_is_damaged_ends_an_evaluation_with_a_line(tmp_path, capsy
     with pytest.raises(SystemExit) as stop:
         evaluate.main([str(tmp_path / "run" / "last.pt"), "--coco", *files])
     assert stop.value.code == 2 and "000002.png" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
+    with train.alone_in(tmp_path), pytest.raises(SystemExit) as stop:
+        train.main([str(tmp_path), "--steps", "1", *SMALL, *QUIET])
+    assert stop.value.code == 2 and "another run is at work there" in capsys.readouterr().err
+    assert not (tmp_path / "last.pt").exists()
+    train.main([str(tmp_path), "--steps", "1", *SMALL, *QUIET])  # now that it is free
+
+
+def test_a_run_on_a_folder_is_not_resumed_on_scenes(tmp_path, capsys):
+    write_coco([scene(0)], tmp_path)
+    files = [str(tmp_path / "annotations.json"), str(tmp_path / "images")]
+    train.main([str(tmp_path / "run"), "--steps", "1", "--coco", *files, *SMALL, *QUIET])
+    with pytest.raises(SystemExit):
+        train.main([str(tmp_path / "run"), "--steps", "2", "--resume", *QUIET])
+    assert "read Folder, this one would read Scenes" in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten(tmp_path, capsys):

@@ -141,10 +141,28 @@ def test_a_state_that_does_not_fit_is_refused():
     for damaged in (
         state | {"model": {}},
         state | {"optimiser": {}},
+        state | {"optimiser": None},
         {k: v for k, v in state.items() if k != "seconds"},
     ):
         with pytest.raises(ValueError, match="does not fit"):
             one.load_state(damaged)
+
+
+def test_a_state_of_a_run_that_read_other_data_is_refused(folder):
+    one = trainer()
+    pictures = Folder(read_coco(folder / "annotations.json", folder / "images"), short_side=64)
+    other = Trainer(BlendMask(tiny_config()), pictures, one.settings)
+    with pytest.raises(ValueError, match="read Folder, this one would read Drawn"):
+        one.load_state(other.state())
+    state = other.state()
+    del state["source"]  # as an older version wrote it
+    one.load_state(state)
+
+
+@pytest.mark.parametrize("values", [None, [1], {"steps": 1, "speed": 3}])
+def test_settings_of_a_file_that_are_none_are_refused(values):
+    with pytest.raises(ValueError, match="settings are .*this version of blendlab knows"):
+        Settings.from_dict(values)
 
 
 def test_data_of_other_categories_are_refused():
