@@ -44,6 +44,71 @@ def test_it_needs_nothing_of_jupyter():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def quick_run(monkeypatch, folder, **contestants):
+    """The smoke test in this process, on a CPU, with these contestants beside the chain."""
+    from bench import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "contestants", lambda R, device: {"chain": lambda *g: gpu.chain(*g, R)} | contestants)
+    return gpu.main(["--quick", "--out", str(folder)])
+
+
+def out_of_memory(*given):
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+
+def test_what_does_not_fit_costs_its_own_figure_alone(monkeypatch, tmp_path):
+    quick_run(monkeypatch, tmp_path, steps=out_of_memory, fused=out_of_memory)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert [row.get("out_of_memory", False) for row in found["rows"]] == [False, True, True] * 4
+    assert all(error["out_of_memory"] for error in found["errors"])
+    text = (tmp_path / "gpu.md").read_text()
+    assert text.count("| out of memory | out of memory |") == 4 and "(gradients too): out of memory." in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]
+
+
+def test_what_fails_is_in_the_report_and_in_the_exit_status(monkeypatch, tmp_path):
+    def broken(*given):
+        raise RuntimeError("no compiler | here\nand more")
+
+    with pytest.raises(SystemExit, match="4 measurements failed, the first: .*RuntimeError: no compiler"):
+        quick_run(monkeypatch, tmp_path, **{"chain, compiled": broken})
+    assert "| failed: RuntimeError: no compiler / here |" in (tmp_path / "gpu.md").read_text()
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert sum("device_us" in row for row in rows) == 4
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has_and_leaves_the_figures_before_it(monkeypatch, tmp_path):
+    calls = []
+
+    def stopped(*given):
+        calls.append(given)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return given[1].sum((1,))
+
+    (tmp_path / "gpu.json").write_text("{}")
+    with pytest.raises(KeyboardInterrupt):
+        quick_run(monkeypatch, tmp_path, steps=stopped)
+    assert (tmp_path / "gpu.json").read_text() == "{}" and not (tmp_path / "gpu.md").exists()
+    partly = json.loads((tmp_path / "gpu.json.part").read_text())
+    assert 1 <= len(partly["rows"]) < 8 and partly["rows"][0]["device_us"] > 0
+
+
+def test_calls_that_take_long_are_made_less_often(monkeypatch):
+    from bench import gpu_clock
+
+    now, calls = [0.0], []
+
+    def slow(i):
+        calls.append(i)
+        now[0] += 0.4
+
+    monkeypatch.setattr(gpu_clock.time, "perf_counter", lambda: now[0])
+    device_us, _ = gpu_clock.median_times(slow, [(0,), (1,), (2,), (3,)], torch.device("cpu"), 30)
+    assert device_us == pytest.approx(4e5) and calls == [0, 1] + [0, 1, 2, 3, 0]
+
+
 # --- what is made of a GPU's figures, on figures that are made up
 
 

@@ -2,7 +2,9 @@
 
     python -m tests.bench.gpu [--quick] [--out FOLDER]
 
-Writes gpu.md and gpu.json to docs, or to FOLDER. Needs torch, torchvision and a CUDA device; nothing of Jupyter.
+Writes gpu.md and gpu.json to docs, or to FOLDER, at the end; until then gpu.json.part holds what has been measured.
+Takes about five minutes. Needs torch, torchvision and a CUDA device; nothing of Jupyter. What does not fit in the
+device's memory is reported as such; what fails otherwise too, and the exit status is then 1.
 --quick takes small sizes and a single round, to see that everything runs; it also runs on a CPU (with
 TRITON_INTERPRET=1 the kernel too), and writes nothing unless FOLDER is given.
 
@@ -11,6 +13,7 @@ One letter legend: N boxes, K bases, M attention side, R output side, H x W map.
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -80,12 +83,15 @@ def sets_of(device: torch.device, **size) -> list[Given]:
 
 
 def both_ways(run: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
-    """Forward, and backward to bases and attention from a gradient of ones."""
+    """Forward, and backward to bases and attention from a gradient of ones, which is made once: it is an input."""
+    ones: dict[torch.Size, Tensor] = {}
 
     def train(bases: Tensor, attention: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         bases, attention = bases.detach().requires_grad_(), attention.detach().requires_grad_()
         out = run(bases, attention, boxes)
-        return out.detach(), *torch.autograd.grad(out, (bases, attention), torch.ones_like(out))
+        if out.shape not in ones:
+            ones[out.shape] = torch.ones_like(out)
+        return out.detach(), *torch.autograd.grad(out, (bases, attention), ones[out.shape])
 
     return train
 
@@ -101,6 +107,15 @@ def errors(run: Callable[..., Tensor], given: Given, R: int) -> dict[str, float]
     }
 
 
+def all_errors(device: torch.device, sizes: tuple[dict, ...], N: int) -> Iterator[dict]:
+    """One dict for each size and dtype: the kernel against float64."""
+    for size in sizes:
+        for name, dtype in DTYPES.items():
+            if run := contestants(size["R"], device).get("fused"):
+                given = make(N, size["K"], size["M"], dtype, device, 7)
+                yield {"dtype": name, **size, **tried(errors, run, given, size["R"])}
+
+
 def rows(device: torch.device, sizes: tuple[dict, ...], counts: tuple[int, ...], rounds: int) -> Iterator[dict]:
     """One dict for each who, N, size, dtype and direction."""
     for size in sizes:
@@ -113,14 +128,25 @@ def rows(device: torch.device, sizes: tuple[dict, ...], counts: tuple[int, ...],
                     for contestant, run in who.items():
                         call = run if direction == "forward" else both_ways(run)
                         row = {"who": contestant, "N": N, "dtype": name, "direction": direction, **size}
-                        try:
-                            with torch.set_grad_enabled(direction != "forward"):
-                                row |= measured(call, given, device, rounds)
-                        except torch.cuda.OutOfMemoryError:
-                            row["out_of_memory"] = True
-                            torch.cuda.empty_cache()
+                        with torch.set_grad_enabled(direction != "forward"):
+                            row |= tried(measured, call, given, device, rounds)
                         print(gpu_report.line(row), flush=True)
                         yield row
+
+
+def tried(measure: Callable[..., dict], *given: object) -> dict:
+    """What it returns, or why it could not: one size that does not fit must not cost the figures of all others."""
+    try:
+        return measure(*given)
+    except torch.cuda.OutOfMemoryError:
+        problem = {"out_of_memory": True}
+    except Exception as error:
+        problem = {
+            "failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}"
+        }
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # only here: inside `except` the frames of what failed still hold their tensors
+    return problem
 
 
 def measured(call: Callable, given: list[Given], device: torch.device, rounds: int) -> dict:
@@ -157,27 +183,35 @@ def main(arguments: list[str]) -> None:
     counts, rounds = ((2,), 1) if options.quick else (NS, 30)
     found = surroundings(device) | {"quick": options.quick, "map": [H, W]}
     found["limits"] = gpu_limits.measure(device)
-    found["errors"] = [
-        {
-            "dtype": name,
-            **size,
-            **errors(run, make(2 if options.quick else 100, size["K"], size["M"], dtype, device, 7), size["R"]),
-        }
-        for size in sizes
-        for name, dtype in DTYPES.items()
-        for who, run in contestants(size["R"], device).items()
-        if who == "fused"
-    ]
-    found["rows"] = list(rows(device, sizes, counts, rounds))
+    folder = options.out or (None if options.quick else DOCS)
+    found["errors"] = list(all_errors(device, sizes, 2 if options.quick else 100))
+    found["rows"] = []
+    for row in rows(device, sizes, counts, rounds):
+        found["rows"].append(row)
+        if folder:
+            write(folder / "gpu.json.part", as_json(found))
     gpu_limits.add(found)
     text = gpu_report.report(found)
     print(text)
-    folder = options.out or (None if options.quick else DOCS)
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-        (folder / "gpu.md").write_text(text)
+        write(folder / "gpu.md", text)
+        write(folder / "gpu.json.part", as_json(found))
+        os.replace(folder / "gpu.json.part", folder / "gpu.json")
         print(f"written: {folder / 'gpu.md'} and gpu.json beside it")
+    if failed := [row for row in found["errors"] + found["rows"] if "failed" in row]:
+        sys.exit(f"{len(failed)} measurements failed, the first: {failed[0]}")
+
+
+def as_json(found: dict) -> str:
+    return json.dumps(found, indent=1) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """All of it or nothing, whenever the process is stopped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text)
+    os.replace(beside, path)
 
 
 if __name__ == "__main__":

@@ -7,28 +7,41 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+WARM, ENOUGH, LEAST = 0.5, 1.0, 5  # seconds to warm up, seconds to measure, and rounds that are made in any case
 AHEAD = 4_000_000  # clock cycles, some 2 ms: the device waits that long, so that the host has queued the whole call
 
 
 def median_times(call: Callable, given: list[tuple], device: torch.device, rounds: int) -> tuple[float, float]:
     """(device, host) microseconds of a call: from its first kernel's start to its last one's end; and what the host
-    takes to queue it. Inputs take turns. The first rounds, in which kernels are compiled, do not count."""
+    takes to queue it. Inputs take turns. The first calls, in which kernels are compiled, do not count; of calls that
+    take long there are fewer."""
+    began = time.perf_counter()
     for i in range(min(rounds, len(given))):
-        call(*given[i % len(given)])
-    if device.type != "cuda":
-        spans = [_wall(call, given[i % len(given)]) for i in range(rounds)]
-        return (statistics.median(spans),) * 2
-    torch.cuda.synchronize()
+        call(*given[i])
+        _wait(device)
+        if time.perf_counter() - began > WARM and i > 0:
+            break
     events, hosts = [], []
+    began = time.perf_counter()
     for i in range(rounds):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda._sleep(AHEAD)
-        start.record()
-        hosts.append(_wall(call, given[i % len(given)]))
-        end.record()
-        events.append((start, end))
+        if device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda._sleep(AHEAD)
+            start.record()
+            hosts.append(_wall(call, given[i % len(given)]))
+            end.record()
+            torch.cuda.synchronize()
+            events.append(1000 * start.elapsed_time(end))
+        else:
+            hosts.append(_wall(call, given[i % len(given)]))
+        if time.perf_counter() - began > ENOUGH and i >= LEAST - 1:
+            break
+    return statistics.median(events or hosts), statistics.median(hosts)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
         torch.cuda.synchronize()
-    return statistics.median(1000 * start.elapsed_time(end) for start, end in events), statistics.median(hosts)
 
 
 def _wall(call: Callable, inputs: tuple) -> float:

@@ -6,9 +6,14 @@ TARGETS = ((4, 56, 14), 1000, "float32")
 def line(row: dict) -> str:
     """One row as it is measured."""
     size = f"K={row['K']} R={row['R']} N={row['N']} {row['dtype']} {row['direction']}"
-    if row.get("out_of_memory"):
-        return f"{size}, {row['who']}: out of memory"
+    if why := missing(row):
+        return f"{size}, {row['who']}: {why}"
     return f"{size}, {row['who']}: {shown(row['device_us'])}, host {shown(row['host_us'])}, {row['kernels']} kernels"
+
+
+def missing(row: dict) -> str | None:
+    """Why there is no figure, or None."""
+    return "out of memory" if row.get("out_of_memory") else "failed: " + row["failed"] if "failed" in row else None
 
 
 def report(found: dict) -> str:
@@ -33,7 +38,7 @@ def report(found: dict) -> str:
             "",
         ]
     for error in found["errors"]:
-        parts = ", ".join(f"{name} {error[name]:.1e}" for name in ("logits", "bases", "attention"))
+        parts = missing(error) or ", ".join(f"{name} {error[name]:.1e}" for name in ("logits", "bases", "attention"))
         lines.append(f"Fused against float64, K={error['K']} R={error['R']} {error['dtype']} (gradients too): {parts}.")
     for key in sorted({(r["K"], r["R"], r["M"], r["dtype"], r["direction"]) for r in found["rows"]}, key=str):
         lines += ["", *table(found, key)]
@@ -55,18 +60,18 @@ def table(found: dict, key: tuple) -> list[str]:
 
 def _comparison(by: dict[str, dict]) -> list[str]:
     fused, chain = by.get("fused"), by["chain"]
-    if fused is None or fused.get("out_of_memory") or "limits_us" not in fused:
+    if fused is None or missing(fused) or "limits_us" not in fused:
         return ["-", "-", "-", "-"]
     limit = max(fused["limits_us"].values())
-    share = "-" if chain.get("out_of_memory") else f"{100 * fused['extra_bytes'] / max(chain['extra_bytes'], 1):.1f} %"
+    share = "-" if missing(chain) else f"{100 * fused['extra_bytes'] / max(chain['extra_bytes'], 1):.1f} %"
     counts = f"{chain.get('kernels', '-')} / {fused['kernels']}"
     return [f"{shown(limit)}, {fused['limit']}", f"{fused['device_us'] / limit:.1f}", share, counts]
 
 
 def _time(row: dict, chain: dict) -> str:
-    if row.get("out_of_memory"):
-        return "out of memory"
-    if chain.get("out_of_memory"):
+    if why := missing(row):
+        return why.replace("|", "/")
+    if missing(chain):
         return shown(row["device_us"])
     return f"{shown(row['device_us'])} ({chain['device_us'] / row['device_us']:.1f})"
 
@@ -77,7 +82,7 @@ def targets(found: dict) -> list[str]:
     rows = {
         (r["who"], r["direction"], r["N"]): r
         for r in found["rows"]
-        if (r["K"], r["R"], r["M"], r["dtype"]) == (K, R, M, dtype) and not r.get("out_of_memory")
+        if (r["K"], r["R"], r["M"], r["dtype"]) == (K, R, M, dtype) and not missing(r)
     }
     lines = [f"## What it should reach, at K={K}, R={R}, M={M}, {dtype}", ""]
     for direction, wanted in (("forward", 8), ("forward + backward", 4)):
