@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -71,8 +72,17 @@ def save_weights(model: BlendMask, path: str | Path) -> None:
         for name, tensor in model.state_dict().items()
         if not name.endswith("num_batches_tracked") and not name.startswith("semantic.")
     }
+    metadata = {"config": json.dumps(model.config.to_dict()), "crc32": checksum(tensors)}
     with _whole(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata={"config": json.dumps(model.config.to_dict())}))
+        file.write(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """CRC-32 of all numbers, tensor by tensor in the order of their names; the format itself has none."""
+    value = 0
+    for name in sorted(tensors):
+        value = zlib.crc32(tensors[name].detach().cpu().reshape(-1).view(torch.uint8).numpy(), value)
+    return f"{value:08x}"
 
 
 def load_weights(path: str | Path) -> BlendMask:
@@ -88,6 +98,8 @@ def load_weights(path: str | Path) -> BlendMask:
         raise ValueError(f"weights {path} cannot be read: cut short, or not a safetensors file ({error})") from error
     if "config" not in metadata:
         raise ValueError(f"weights {path} carry no config; expected a file from save_weights")
+    if metadata.get("crc32") not in (None, checksum(tensors)):  # None: of a version that wrote no checksum
+        raise ValueError(f"weights {path} are damaged: their checksum is {checksum(tensors)}, not the one written down")
     return assemble(config_of(metadata["config"], path), tensors, f"weights {path}")
 
 

@@ -11,6 +11,7 @@ import itertools
 import math
 from numbers import Real
 
+MOST = 10_000  # of anything counted: beyond lies a damaged file, not a network
 MOST_R = 448  # beyond it the R x R masks of a hundred objects fill the memory
 BACKBONES = ("scratch", "lite0", "resnet50", "resnet101")
 COUNTS = (  # fields that count something
@@ -71,8 +72,8 @@ class Config:
     def __post_init__(self) -> None:
         check_types(self)
         for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected at least 1")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 1 to {MOST}")
         names = self.categories
         if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise ValueError(f"categories is {names!r}; expected a tuple of names, each one once")

@@ -1,3 +1,4 @@
+import json
 import math
 import pickle
 
@@ -21,6 +22,24 @@ def test_weights_come_back_as_they_went_but_for_half_precision(tiny, tmp_path):
     image = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(back(image).bases, tiny(image).bases, atol=1e-2, rtol=1e-2)
     assert torch.equal(back.mean, tiny.mean)
+
+
+def test_weights_with_one_bit_turned_are_refused(tiny, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(tiny, path)
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"w\.safetensors are damaged: their checksum is"):
+        load_model(path)
+
+
+def test_weights_without_a_checksum_are_read(tiny, tmp_path):
+    """As an older version wrote them."""
+    path = tmp_path / "w.safetensors"
+    tensors = {name: tensor.half() for name, tensor in tiny.state_dict().items() if "num_batches" not in name}
+    path.write_bytes(safetensors.torch.save(tensors, {"config": json.dumps(tiny.config.to_dict())}))
+    assert load_model(path).config == tiny.config
 
 
 def test_weights_take_half_the_room(tiny, tmp_path):
