@@ -10,6 +10,7 @@ from elsewhere import elsewhere
 from blendlab.blendmask import postprocess
 from blendlab.explorers import DetectorExplorer
 from blendlab.pictures import Picture, scene
+from blendlab.pictures.picture import COLOURS
 from blendlab.sources import shipped_model
 
 SIDE = shipped_model().config.short_side  # of the network's image; scenes are 128
@@ -97,6 +98,18 @@ def test_candidates_detections_and_true_objects_can_be_shown(explorer, picture):
     image = np.frombuffer(explorer.board.picture["rgb"], np.uint8).reshape(128, 128, 3)
     assert np.array_equal((image != picture.image).any(2), explorer.detections.masks.any(0).numpy())
     assert "probabilities" not in panels(explorer)  # no mask is laid over the coloured ones
+
+
+def test_where_masks_overlap_the_best_ones_colour_stands_alone(explorer, picture):
+    """Not mixed with those below it: with many masks all colours would become one."""
+    explorer.show.value, explorer.nms.value = "3 masks", 1.0
+    masks = explorer.detections.masks.numpy()
+    assert masks.sum(0).max() > 2
+    image = np.frombuffer(explorer.board.picture["rgb"], np.uint8).reshape(128, 128, 3)
+    for i, j in np.argwhere(masks.sum(0) > 2)[::50]:
+        colour = COLOURS[int(masks[:, i, j].argmax()) % len(COLOURS)]  # the first that holds it is the best
+        wanted = 0.4 * picture.image[i, j] + 0.6 * np.array(colour)
+        assert np.abs(image[i, j] - wanted).max() <= 1
 
 
 def test_the_chosen_boxs_mask_is_its_detections(explorer):

@@ -133,6 +133,17 @@ def test_a_mask_that_meets_no_object_is_not_likened_to_one(picture, model):
     assert "; its mask meets no object." in explorer.text and "IoU" not in explorer.text
 
 
+def test_a_mask_that_barely_touches_an_object_is_not_likened_to_it_with_an_iou_of_nothing(picture, model):
+    explorer = LocationExplorer(picture, model)
+    mask = paste_masks(explorer.trace.probabilities, explorer.box[None], picture.size)[0] >= 0.5
+    assert mask.sum() > 250
+    speck = np.zeros_like(picture.masks[:1])
+    speck[(0, *mask.nonzero()[0].tolist())] = True  # one pixel of it
+    touching = LocationExplorer(Picture.from_masks(picture.image, speck), model)
+    assert 0 < touching.iou < 0.005
+    assert "; its mask hardly meets an object." in touching.text and "IoU" not in touching.text
+
+
 def test_the_level_panel_marks_the_chosen_cell(explorer):
     import json
 

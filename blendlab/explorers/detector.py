@@ -223,12 +223,15 @@ class DetectorExplorer(Explorer):
         )  # fmt: skip
 
     def _tinted(self) -> Picture:
-        """The image with every detection's mask in a colour of its own, the best on top."""
-        image = self.picture.image.astype(np.float32)
-        for i in reversed(range(len(self.detections))):
-            mask = self.detections.masks[i].cpu().numpy()
-            image[mask] = 0.4 * image[mask] + 0.6 * np.array(COLOURS[i % len(COLOURS)], np.float32)
-        return Picture.from_masks(image.astype(np.uint8), name=self.picture.name)
+        """The image with every detection's mask in a colour of its own; where masks overlap, the best's."""
+        image = self.picture.image.copy()
+        tint = np.zeros_like(image)
+        masks = self.detections.masks.cpu().numpy()  # (d,H,W)
+        for i in reversed(range(len(masks))):
+            tint[masks[i]] = COLOURS[i % len(COLOURS)]
+        covered = masks.any(0)
+        image[covered] = 0.4 * image[covered] + 0.6 * tint[covered]
+        return Picture.from_masks(image, name=self.picture.name)
 
     # ------------------------------------------------------------------ words
 

@@ -229,8 +229,9 @@ class LocationExplorer(Explorer):
         x, y = (heard.points[location] / heard.scale[:2]).tolist()
         box = ", ".join(f"{side:.0f}" for side in self.box.tolist())
         K, M = self.trace.inputs.K, self.trace.inputs.M
-        like = "; its mask meets no object" if len(self.picture) else ""
-        if self.iou > 0:
+        meets = "hardly meets an" if self.iou > 0 else "meets no"
+        like = f"; its mask {meets} object" if len(self.picture) else ""
+        if self.iou >= 0.005:
             label = self.picture.labels[self.instance]
             like = f"; its mask has IoU {self.iou:.2f} with instance {self.instance} ({label})"
         return (
