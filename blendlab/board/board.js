@@ -75,7 +75,7 @@ class BoardView {
         if (names.has("steps") && this.ahead.came(this.model.get("steps"))) names.delete("steps");
         if (names.has("picture")) return this.show();
         if (names.has("bases") || names.has("steps")) this.layout(names);
-        else if (names.has("boxes")) this.instance(this.read("steps"));
+        else if (names.has("boxes") && !this.read("steps").boxes) this.instance(this.read("steps")); // their own are drawn
         this.words();
       });
     }

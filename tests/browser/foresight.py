@@ -1,6 +1,6 @@
 """What a page draws ahead of its kernel, seen from outside: the hooks and the waits of the tests of it."""
 
-# Counts what came from the kernel ahead of the hand, and how often the sheet of panels was drawn.
+# Counts what came from the kernel ahead of the hand, and how often the sheet of panels, or the mask, was drawn.
 HOOKS = """
 window.seen = { ahead: 0, drawn: 0 };
 window.WebSocket = new Proxy(WebSocket, { construct(Socket, given) {
@@ -13,7 +13,7 @@ window.WebSocket = new Proxy(WebSocket, { construct(Socket, given) {
 }});
 const draw = CanvasRenderingContext2D.prototype.putImageData;
 CanvasRenderingContext2D.prototype.putImageData = function (...given) {
-  if (this.canvas.classList.contains("bl-sheet")) seen.drawn += 1;
+  if (this.canvas.matches(".bl-sheet, .bl-mask")) seen.drawn += 1;
   return draw.apply(this, given);
 };
 """
