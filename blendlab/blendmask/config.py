@@ -107,6 +107,8 @@ class Config:
         maps = ("c2", "c3", "c4", "c5", *(f"p{3 + i}" for i in range(self.levels)))
         if not self.basis_inputs or not set(self.basis_inputs) <= set(maps):
             raise ValueError(f"basis_inputs is {self.basis_inputs!r}; expected names of {maps}")
+        if self.basis_inputs[0] not in ("c2", "c3", "p3"):
+            raise ValueError(f"basis_inputs begins with {self.basis_inputs[0]!r}; expected c2, c3 or p3, stride 4 or 8")
         if self.basis_skip not in ("", "c2"):
             raise ValueError(f"basis_skip is {self.basis_skip!r}; expected '' or 'c2', the map at the bases' stride")
         if self.fpn_channels % self.tower_groups:

@@ -79,7 +79,7 @@ def fit(image: np.ndarray, truth: Truth, short_side: int, long_side: int) -> Sam
         if len(masks):  # interpolate refuses none
             masks = interpolate(truth.masks[None].float(), (new_height, new_width), mode="nearest-exact")[0] > 0.5
         truth = Truth(truth.boxes * scale, truth.labels, masks)
-    return Sample(from_numpy(np.asarray(resized)), truth)
+    return Sample(from_numpy(np.array(resized)), truth)
 
 
 def mirror(sample: Sample) -> Sample:

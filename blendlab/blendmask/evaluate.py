@@ -76,18 +76,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--k", type=int, help="bases to read, 1 to the model's own (default)")
     parser.add_argument("--m", type=int, help="attention side, 1 to the model's own (default)")
     parser.add_argument("--r", type=int, help="output side (default: the model's own)")
-    parser.add_argument("--coco", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="a COCO-format file and its folder")
-    parser.add_argument("--scenes", type=int, default=SCENES, help=f"scenes of each split (default {SCENES})")
+    parser.add_argument(
+        "--coco",
+        nargs=2,
+        metavar=("ANNOTATIONS", "IMAGES"),
+        help="a COCO-format file and its folder; crowds, and objects without a pixel, are left out",
+    )
+    parser.add_argument("--scenes", type=int, help=f"composed scenes of each split (default {SCENES})")
     options = parser.parse_args(arguments)
-    if options.scenes < 1:
-        parser.error(f"--scenes must be at least 1, got {options.scenes}")
+    if options.scenes is not None and options.coco:
+        parser.error("--scenes: not with --coco, whose pictures are all measured")
+    scenes = SCENES if options.scenes is None else options.scenes
+    if scenes < 1:
+        parser.error(f"--scenes must be at least 1, got {scenes}")
     try:
         model = named_or_file(options.weights).to("cuda" if torch.cuda.is_available() else "cpu")
         sizes(model.config, options.k, options.m, options.r)
-        seen = (
-            read_coco(*options.coco, model.config.categories) if options.coco else SceneList("held_out", options.scenes)
-        )
-        unseen = None if options.coco else SceneList("unseen", options.scenes)
+        seen = read_coco(*options.coco, model.config.categories) if options.coco else SceneList("held_out", scenes)
+        unseen = None if options.coco else SceneList("unseen", scenes)
         print(f"{len(seen)} pictures{'' if unseen is None else f' and {len(unseen)} unseen'} ...", file=sys.stderr)
         figures = evaluate(model, seen, unseen, options.k, options.m, options.r)
     except ValueError as error:

@@ -156,7 +156,7 @@ def crop_masks(truths: list[Truth], R: int) -> Tensor:
 def semantic_loss(model: BlendMask, output: Output, truths: list[Truth]) -> Tensor:
     """Cross-entropy of the semantic head against a label map painted from the masks, 0 where nothing is."""
     logits = model.semantic(output.maps[model.config.basis_inputs[0]])  # (B,C+1,h,w)
-    maps = torch.zeros(len(truths), 1, *(8 * side for side in logits.shape[-2:]), device=logits.device)
+    maps = torch.zeros(len(truths), 1, *(4 * side for side in output.bases.shape[-2:]), device=logits.device)  # image
     for i, objects in enumerate(truths):
         for label, mask in zip(objects.labels, objects.masks, strict=True):
             maps[i, 0, : mask.shape[0], : mask.shape[1]][mask] = float(label + 1)

@@ -133,6 +133,7 @@ def test_lite0_loads_imagenet_weights_and_is_no_longer_random():
         ({"nms_iou": -1.0}, "nms_iou is -1.0; expected 0 to 1"),
         ({"centre_radius": 0.0}, "centre_radius is 0.0; expected above 0"),
         ({"categories": ("a", "b", "a")}, "categories is .*each one once"),
+        ({"basis_inputs": ("c4",), "basis_skip": ""}, "basis_inputs begins with 'c4'; expected c2, c3 or p3"),
         ({"basis_inputs": ("p7",)}, r"basis_inputs is \('p7',\)"),
         ({"nms_iou": math.nan}, "nms_iou is nan; expected a number"),
     ],

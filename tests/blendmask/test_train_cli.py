@@ -216,6 +216,27 @@ def test_a_run_is_not_overwritten(tmp_path, capsys):
     assert "--resume to go on" in capsys.readouterr().err
 
 
+def test_scenes_through_a_folder_have_the_figures_of_the_scenes(tmp_path, capsys, tiny_scenes):
+    """Exactly: what is written is what is read, and both are measured alike."""
+    torch.nn.init.constant_(tiny_scenes.fcos.classes.bias, -1.0)  # so that it finds something
+    save_weights(tiny_scenes, tmp_path / "w.safetensors")
+    write_coco([scene(i, "held_out") for i in range(3)], tmp_path)
+    evaluate.main([str(tmp_path / "w.safetensors"), "--scenes", "3"])
+    plain = json.loads(capsys.readouterr().out.splitlines()[-1])
+    evaluate.main(
+        [str(tmp_path / "w.safetensors"), "--coco", str(tmp_path / "annotations.json"), str(tmp_path / "images")]
+    )
+    folder = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert plain["box_ap"] > 0 and {name: plain[name] for name in folder} == folder
+    assert set(plain) - set(folder) == {"mask_ap_unseen", "box_ap_unseen"}
+
+
+def test_the_number_of_scenes_is_not_given_with_a_folder(capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--scenes", "3", "--coco", "a.json", "images"])
+    assert stop.value.code == 2 and "--scenes: not with --coco" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options,message", [(["none.pt"], "none.pt does not exist"), (["{run}", "--k", "9"], "K is 9")]
 )
