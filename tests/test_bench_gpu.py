@@ -154,6 +154,28 @@ def test_the_report_says_what_was_reached_and_what_ran_out_of_memory():
     assert "| 5000 | out of memory | 100.0 us |" in text and "N=5000, forward: " in text
 
 
+def test_the_lesson_draws_the_figures_of_a_device():
+    """Lesson 10's last code cell, which finds no figures as long as none have been shipped."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from bench import gpu_limits
+
+    cells = json.loads((ROOT / "notebooks" / "10_gpu.ipynb").read_text())["cells"]
+    source = next("".join(cell["source"]) for cell in cells if "".join(cell["source"]).startswith("if figures is None"))
+    found = figures()
+    gpu_limits.add(found)
+    for row in found["rows"]:
+        if row["who"] == "chain" and row["N"] == 5000:
+            row.update(out_of_memory=True)
+            del row["device_us"]
+    plt.switch_backend("agg")
+    exec(source, {"figures": found, "plt": plt})
+    drawn = plt.gcf()
+    points = {len(line.get_xdata()) for ax in drawn.axes for line in ax.lines}
+    assert len(drawn.axes) == 4 and points == {1, 2}  # of the chain N=1000 alone
+    assert [label.get_text() for label in drawn.axes[3].texts] == ["7", "7"]
+    plt.close(drawn)
+
+
 @pytest.mark.gpu
 def test_the_smoke_test_on_a_gpu(tmp_path):
     command = [sys.executable, "-m", "tests.bench.gpu", "--quick", "--out", str(tmp_path)]
