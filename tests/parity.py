@@ -7,8 +7,13 @@ parity_weights.py, made from the manifest's names and shapes; tests/data/adelaid
 """
 
 import argparse
+import json
 import sys
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +29,13 @@ from blendlab.blendmask.postprocess import funnel  # noqa: E402
 from blendlab.blendmask.predict import blender, finish  # noqa: E402
 from blendlab.paste import paste_masks  # noqa: E402
 
+T = TypeVar("T")
+EXPECTED = (
+    *("p3_mean", "p4_mean", "p5", "p6", "p7", "bases", "candidates_per_level"),
+    *("boxes", "scores", "classes", "levels", "attentions", "mask_probs"),
+    *("given_boxes", "given_attentions", "given_mask_probs"),
+    *("final_boxes", "final_classes", "final_scores", "final_masks_packed"),
+)
 MASK_PROBS = 1e-3  # how far a mask's probability may be from the reference's
 TIE = 1e-4  # and how near to one half it is decided by rounding
 
@@ -176,6 +188,29 @@ def mask_iou(a, b):
     return float((a & b).sum() / union) if union else 1.0
 
 
+def weights(manifest: Path) -> dict[str, np.ndarray]:
+    shapes = json.loads(manifest.read_text())
+    if not isinstance(shapes, dict):
+        raise ValueError(f"it holds a {type(shapes).__name__}, no names and shapes")
+    return parity_weights.checkpoint(manifest)
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        found = dict(file)
+    if absent := [name for name in EXPECTED if name not in found]:
+        raise ValueError(f"it has no {', '.join(absent)}")
+    return found
+
+
+def read(name: str, path: Path, how: Callable[[Path], T]) -> T:
+    """The file as `how` reads it, or the end of the program in one line: a damaged file is no difference found."""
+    try:
+        return how(path)
+    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as problem:
+        raise SystemExit(f"parity: --{name} {path} cannot be read: {problem}") from None
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -188,9 +223,8 @@ def main(arguments=None) -> int:
     for path in (options.manifest, options.expected):
         if not path.is_file():
             parser.error(f"there is no file {path}")
-    model = from_adelaidet(parity_weights.checkpoint(options.manifest), options.depth)
-    with np.load(options.expected) as file:
-        expected = dict(file)
+    model = read("manifest", options.manifest, lambda path: from_adelaidet(weights(path), options.depth))
+    expected = read("expected", options.expected, arrays)
     report = compare(model, expected, tuple(options.size), options.seed, options.threshold)
     print(f"{len(report.failed)} beyond tolerance")
     return 1 if report.failed else 0

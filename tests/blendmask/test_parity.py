@@ -155,3 +155,38 @@ def test_a_missing_file_is_said(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         parity.main(["--manifest", str(R50), "--expected", str(tmp_path / "no.npz"), "--size", "9", "9", "--seed", "0"])
     assert stop.value.code == 2 and "there is no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("expected", lambda data: b"", "cannot be read"),
+        ("expected", lambda data: data[: len(data) // 2], "cannot be read"),
+        ("expected", lambda data: b"PK\x03\x04" + bytes(100), "cannot be read"),
+        ("expected", lambda data: b"no arrays", "cannot be read"),
+        ("manifest", lambda data: data[: len(data) // 2], "cannot be read"),
+        ("manifest", lambda data: b"[1, 2]", "it holds a list, no names and shapes"),
+        ("manifest", lambda data: b'{"a": [1]}', "cannot be read"),
+        ("manifest", lambda data: b'{"a": 3}', "cannot be read"),
+        ("manifest", lambda data: b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_said_in_a_line(tmp_path, name, damage, said):
+    files = {"manifest": R50, "expected": parity.DATA / "expected_r50.npz"}
+    broken = tmp_path / "broken"
+    broken.write_bytes(damage(files[name].read_bytes()))
+    files |= {name: broken}
+    arguments = [word for key, path in files.items() for word in (f"--{key}", str(path))]
+    with pytest.raises(SystemExit, match=f"^parity: --{name} .*broken cannot be read: .*") as stop:
+        parity.main([*arguments, "--size", "192", "256", "--seed", "0"])
+    assert said in stop.value.code and "\n" not in stop.value.code
+
+
+def test_an_expectation_that_lacks_arrays_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "weights", lambda path: {})
+    monkeypatch.setattr(parity, "from_adelaidet", lambda weights, depth: None)
+    with np.load(parity.DATA / "expected_r50.npz") as file:
+        np.savez(tmp_path / "few.npz", **{key: file[key] for key in file.files if key not in ("bases", "levels")})
+    given = ["--manifest", str(R50), "--expected", str(tmp_path / "few.npz"), "--size", "9", "9", "--seed", "0"]
+    with pytest.raises(SystemExit, match="few.npz cannot be read: it has no bases, levels"):
+        parity.main(given)
