@@ -44,7 +44,7 @@ class PhotoExplorer(HandExplorer):
         self._models = dict(models) if models is not None else _official_models()
         self.model: BlendMask | None = None
         self.found: Found | None = None
-        self._asked = self._word = ""
+        self._asked = self._word = self._refused = ""
         image, name, self._note = _read(photo)
         super().__init__(image, name, device=device)
 
@@ -63,6 +63,7 @@ class PhotoExplorer(HandExplorer):
         super()._connect()
         self._listen(self.photo, self._chosen)
         self._listen(self.path, self._path_entered)
+        self.path.on_msg(self._guarded(lambda _, message, __: self._path_entered_again(message)))
         self._listen(self.upload, self._uploaded)
         self._listen(self.masks, self._begin)
         self._listen(self.score, lambda: self._show_found(keep=True))
@@ -83,8 +84,15 @@ class PhotoExplorer(HandExplorer):
             self.look_at(self.photo.value)
 
     def _path_entered(self) -> None:
+        self._refused = self.path.value
         if path := self.path.value.strip(" \t'\""):  # as a file manager's "copy as path" has it
             self._try(os.path.expanduser(path))
+        self._refused = ""
+
+    def _path_entered_again(self, message: dict) -> None:
+        """Enter on a path that could not be read: the page sends no value that is as before, but it says `submit`."""
+        if message.get("event") == "submit" and self._refused and self.path.value == self._refused:
+            self._path_entered()
 
     def _try(self, photo: str | bytes, name: str | None = None) -> None:
         """As look_at. A file that cannot be read leaves the menu on none: any photograph in it can then be chosen."""

@@ -92,6 +92,24 @@ def test_after_a_file_that_cannot_be_read_the_menu_leads_back(photo, tmp_path):
     assert photo.board.error == "" and photo.text.startswith("voc, 500 × 375 px")
 
 
+def test_a_path_that_was_refused_can_be_entered_again(photo, tmp_path):
+    """The page sends no value that has not changed: it sends that Enter was hit, before the value if that is new."""
+    enter = ({"event": "submit"}, [])
+    file = tmp_path / "later.png"
+    photo.path._handle_custom_msg(*enter)
+    with pytest.raises(ValueError, match="there is no file"):
+        photo.path.value = str(file)
+    file.write_bytes(b"milk, eggs")
+    photo.path._handle_custom_msg(*enter)
+    assert "it seems to be text" in photo.board.error
+    file.write_bytes(png())
+    photo.path._handle_custom_msg(*enter)
+    assert photo.photo.value == "later.png" and not photo.board.error
+    photo.photo.value = "voc"
+    photo.path._handle_custom_msg(*enter)  # of what was opened well it is no word: a new value may be on its way
+    assert photo.photo.value == "voc"
+
+
 def test_a_path_may_stand_in_quotes(photo, tmp_path):
     (tmp_path / "my own.png").write_bytes(png())
     photo.path.value = f'"{tmp_path / "my own.png"}"'

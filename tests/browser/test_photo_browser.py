@@ -159,6 +159,17 @@ def test_what_is_no_image_is_said_in_place_of_the_picture(notebook, tmp_path):
     notebook.wait_for_text(START)
 
 
+def test_a_path_that_was_refused_is_tried_again_with_enter(notebook, tmp_path):
+    field, error = notebook.page.get_by_placeholder("then Enter"), notebook.board().locator(".bl-error")
+    field.fill(str(tmp_path / "later.png"))
+    field.press("Enter")
+    error.wait_for(state="visible")
+    (tmp_path / "mine.png").rename(tmp_path / "later.png")
+    field.press("Enter")
+    error.wait_for(state="hidden")
+    notebook.wait_for_text(f"later.png, {W} × {H} px")
+
+
 def test_a_photograph_of_thirty_megabytes_arrives(notebook, tmp_path):
     """More than the 10 MB at which a server without blendlab's configuration breaks the connection."""
     noise = np.random.default_rng(0).integers(0, 256, (2500, 4000, 3), dtype=np.uint8)
