@@ -78,8 +78,8 @@ def predict(
     R: int = 56,
     clip_before_blend: bool | None = None,
 ) -> Detections:
-    """Run `model` on one image: H x W x 3 uint8 RGB array, or PIL image, of any size. A PIL image is taken as its pixels
-    lie: turn a photograph upright first (PIL.ImageOps.exif_transpose), so that its masks fit what you see.
+    """Run `model` on one image: H x W x 3 uint8 RGB array, or PIL image, of any size. A PIL image is taken as its
+    pixels lie: turn a photograph upright first (PIL.ImageOps.exif_transpose), so that its masks fit what you see.
 
     score_threshold: on sqrt(class * centerness), 0 to 1. K, M: bases read and attention side, the config's own where
     None; R: output side. clip_before_blend: see `finish`; the config's own where None. An image without objects gives a
