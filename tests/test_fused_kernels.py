@@ -268,6 +268,14 @@ def test_torchs_own_checks_of_the_operator(requires_grad):
     torch.library.opcheck(torch.ops.blendlab.fused_blend, (*given, 3, 0.25, 1, False, False), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("to_bases", "to_attention"), [(True, True), (True, False), (False, True)])
+def test_torchs_own_checks_of_the_backward_operator(to_bases, to_attention):
+    bases, attention, boxes = inputs(boxes=BOXES[:2])
+    given = (torch.randn(2, 3, 3, device=DEVICE), bases.bfloat16(), attention.half(), boxes)
+    settings = (0.25, 1, False, False, to_bases, to_attention)
+    torch.library.opcheck(torch.ops.blendlab.fused_blend_backward, (*given, *settings), atol=1e-2, rtol=1e-2)
+
+
 def test_a_second_derivative_is_refused_with_the_way_out():
     given = [t.requires_grad_(i < 2) for i, t in enumerate(inputs(boxes=BOXES[:1]))]
     loss = fused_blend(*given, 2).square().sum()
