@@ -18,6 +18,10 @@ class Slider(widgets.IntSlider):
 
     value = traitlets.CInt(0).tag(sync=True, echo_update=False)
 
+    def near(self) -> dict[int, int]:
+        """The values to either side, by what the page knows them by: themselves."""
+        return {value: value for value in (self.value - 1, self.value + 1) if self.min <= value <= self.max}
+
 
 class Share(widgets.SelectionSlider):
     """A slider from `least` to `most` in steps, and the value that it begins with. Its moves are not sent back either.
@@ -32,6 +36,11 @@ class Share(widgets.SelectionSlider):
         count = round((most - least) / step)
         numbers = sorted({round(least + step * i, 2) for i in range(count + 1)} | {value})
         super().__init__(options=[(f"{number:.2f}", number) for number in numbers], value=value, **keywords)
+
+    def near(self) -> dict[int, float]:
+        """The values to either side, by what the page knows them by: the index of their place."""
+        places = range(len(self.options))
+        return {i: self.options[i][1] for i in (self.index - 1, self.index + 1) if i in places}
 
     @traitlets.validate("value")
     def _validate_value(self, proposal: dict) -> float:
@@ -62,18 +71,16 @@ class Explorer(widgets.VBox):
         self._foreseen = {getattr(self, name).model_id: name for name in names}
         self.board.sliders = list(self._foreseen)
 
-    def _steps(self, **moved: int) -> dict | None:
+    def _steps(self, **moved: float) -> dict | None:
         """What the board would show, by `pack_steps`, with sliders `moved` to other values and all else as it is; None
         where more than the steps would change. It leaves no trace in the explorer."""
         raise NotImplementedError
 
     def _ahead(self, model: str) -> dict[int, dict]:
-        """The steps one value to either side of a foreseen slider."""
+        """The steps one value to either side of a foreseen slider, by what the page knows that value by."""
         name = self._foreseen[model]
-        slider = getattr(self, name)
-        near = (slider.value - slider.step, slider.value + slider.step)
-        steps = {value: self._steps(**{name: value}) for value in near if slider.min <= value <= slider.max}
-        return {value: shown for value, shown in steps.items() if shown is not None}
+        steps = {known_by: self._steps(**{name: value}) for known_by, value in getattr(self, name).near().items()}
+        return {known_by: shown for known_by, shown in steps.items() if shown is not None}
 
     def _guarded(self, act: Callable) -> Callable:
         def call(*arguments):

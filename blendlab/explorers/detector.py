@@ -162,14 +162,6 @@ class DetectorExplorer(Explorer):
             self.board.notes = self._notes(proposals, min(self.chosen.value, len(self._drawn) - 1))
             self.board.timing = f"on {self.device.value}" * is_choice(self.device)
 
-    def _ahead(self, model: str) -> dict[int, dict]:
-        """By the index of the place, which is what the page knows of a slider of shares."""
-        name = self._foreseen[model]
-        slider = getattr(self, name)
-        near = [i for i in (slider.index - 1, slider.index + 1) if 0 <= i < len(slider.options)]
-        steps = {i: self._steps(**{name: slider.options[i][1]}) for i in near}
-        return {i: shown for i, shown in steps.items() if shown is not None}
-
     @one_thread()
     @torch.no_grad()
     def _steps(self, **moved: float) -> dict | None:

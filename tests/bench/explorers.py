@@ -1,4 +1,4 @@
-"""From a key to the painted picture in the explorers of lessons 02 to 05, against the empty explorer of `sliders`."""
+"""From a key to the painted picture in the lessons' explorers, against the empty explorer of `sliders`."""
 
 import tempfile
 from pathlib import Path
@@ -8,6 +8,7 @@ import nbformat
 from ..browser import lab
 from .sliders import EMPTY, HOOKS, Bench, table
 
+SCENE = "from blendlab.pictures import scene\npicture = scene(38, 'held_out')\n"
 BLENDER = "from blendlab.explorers import BlenderExplorer\nBlenderExplorer('voc', source='fitted', instance=16)"
 CELLS = {
     "empty": EMPTY,
@@ -17,9 +18,12 @@ CELLS = {
     "softmax": "from blendlab.explorers import SoftmaxExplorer\nSoftmaxExplorer()",
     "hull": "from blendlab.explorers import HullExplorer\nHullExplorer('voc', source='fitted', instance=16)",
     "paste": "from blendlab.explorers import PasteExplorer\nPasteExplorer()",
+    "location": SCENE + "from blendlab.explorers import LocationExplorer\nLocationExplorer(picture)",
+    "attention": SCENE + "from blendlab.explorers import AttentionExplorer\nAttentionExplorer(picture, instance=4)",
+    "detector": SCENE + "from blendlab.explorers import DetectorExplorer\nDetectorExplorer(picture)",
 }
 MAPS, PHOTO = ".bl-grid", ".bl-photo svg"
-# what is measured: the explorer, keys that come first on its maps, and the slider's letter or the element for the keys
+# what is measured: the explorer, keys that come first on its maps, and the slider's name or the element for the keys
 MOVES = {
     "empty": ("empty", (), "K"),
     "blender, R": ("blender", (), "R"),
@@ -32,6 +36,11 @@ MOVES = {
     "softmax, M": ("softmax", (), "M"),
     "hull, the pixel": ("hull", (), MAPS),
     "paste, x": ("paste", (), "x"),
+    "location, column": ("location", (), "column"),
+    "location, K": ("location", (), "K"),
+    "attention, K": ("attention", (), "K"),
+    "detector, threshold": ("detector", (), "threshold"),
+    "detector, NMS": ("detector", (), "NMS"),
 }
 
 
@@ -52,7 +61,7 @@ def measure(steps: int = 48) -> str:
                     found[name] += _move(opened[explorer], first, where, keys)
             problems = [problem for notebook in opened.values() for problem in notebook.problems]
     assert not problems, problems
-    return "## Explorers of lessons 02 to 05, key to painted picture\n\n" + table(found)
+    return "## Explorers of the lessons, key to painted picture\n\n" + table(found)
 
 
 def _open(chrome, url: str, name: str) -> Bench:
@@ -66,5 +75,5 @@ def _move(notebook: Bench, first: tuple[str, ...], where: str, keys: list[str]) 
     notebook.page.bring_to_front()
     if first:
         notebook.keys(notebook.page.locator(MAPS), [*first])
-    element = notebook.slider(where) if len(where) == 1 else notebook.page.locator(where).first
+    element = notebook.page.locator(where).first if where.startswith(".") else notebook.slider(where)
     return notebook.keys(element, keys)
