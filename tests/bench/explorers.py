@@ -40,7 +40,7 @@ MOVES = {
     "location, K": ("location", (), "K"),
     "attention, K": ("attention", (), "K"),
     "detector, threshold": ("detector", (), "threshold"),
-    "detector, NMS": ("detector", (), "NMS"),
+    "detector, NMS": ("detector", (), "NMS at IoU"),
 }
 
 
