@@ -23,6 +23,7 @@ CELLS = {
     "detector": SCENE + "from blendlab.explorers import DetectorExplorer\nDetectorExplorer(picture)",
 }
 MAPS, PHOTO = ".bl-grid", ".bl-photo svg"
+GROUPS = (("blender", "microscope", "interpolate", "softmax", "hull", "paste"), ("location", "attention", "detector"))
 # what is measured: the explorer, keys that come first on its maps, and the slider's name or the element for the keys
 MOVES = {
     "empty": ("empty", (), "K"),
@@ -45,23 +46,30 @@ MOVES = {
 
 
 def measure(steps: int = 48) -> str:
+    tables = [_group({"empty", *explorers}, steps) for explorers in GROUPS]  # more pages at once disturb one another
+    return "\n".join(["## Explorers of the lessons, key to painted picture\n", *tables])
+
+
+def _group(explorers: set[str], steps: int) -> str:
+    """These explorers, each in a notebook with a kernel of its own, side by side in one browser."""
     keys = ["ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft"] * (steps // 8)
-    found: dict[str, list[float]] = {name: [] for name in MOVES}
+    moves = {name: move for name, move in MOVES.items() if move[0] in explorers}
+    found: dict[str, list[float]] = {name: [] for name in moves}
     with tempfile.TemporaryDirectory() as folder, lab.browser() as chrome:
         root = Path(folder, "root")
         root.mkdir()
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        for name, source in CELLS.items():
-            cells = [nbformat.v4.new_code_cell(source)]
+        for name in explorers:
+            cells = [nbformat.v4.new_code_cell(CELLS[name])]
             nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / f"{name}.ipynb")
         with lab.jupyterlab(root, Path(folder)) as url:
-            opened = {name: _open(chrome, url, f"{name}.ipynb") for name in CELLS}
+            opened = {name: _open(chrome, url, f"{name}.ipynb") for name in sorted(explorers)}
             for _ in range(2):  # in turns, so that a slower minute of the machine falls on all
-                for name, (explorer, first, where) in MOVES.items():
+                for name, (explorer, first, where) in moves.items():
                     found[name] += _move(opened[explorer], first, where, keys)
             problems = [problem for notebook in opened.values() for problem in notebook.problems]
     assert not problems, problems
-    return "## Explorers of the lessons, key to painted picture\n\n" + table(found)
+    return table(found)
 
 
 def _open(chrome, url: str, name: str) -> Bench:
