@@ -172,8 +172,7 @@ def _along(start: Tensor, size: Tensor, S: int, lengths: tuple[int, ...]) -> Ten
     # this order of operations puts a sample meant for an outer limit exactly there: rounding would make it 0
     position = torch.addcmul(start[..., None], (size / S)[..., None], steps)
     held = position.clamp(first, last)
-    far = position.sub_(held).abs_() > 1  # in place: for a single box the time goes to making tensors
-    return torch.addcmul(origin, held, unit).masked_fill_(far, 9.0)
+    return torch.addcmul(origin, held, unit).masked_fill((position - held).abs() > 1, 9.0)
 
 
 @lru_cache(maxsize=256)
