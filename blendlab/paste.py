@@ -47,9 +47,13 @@ def mask_iou(probabilities: Tensor, box: Sequence[float], truth: np.ndarray) -> 
     pasted = paste_masks(
         probabilities[None], torch.tensor([[float(c) for c in box]], device=probabilities.device), truth.shape
     )[0]
-    kept = (pasted >= 0.5).cpu().numpy()
-    both = np.count_nonzero(kept & truth)
-    return float(both / max(np.count_nonzero(kept) + np.count_nonzero(truth) - both, 1))
+    return iou((pasted >= 0.5).cpu().numpy(), truth)
+
+
+def iou(mask: np.ndarray, other: np.ndarray) -> float:
+    """Of two masks (H,W) bool; 0 where both are empty."""
+    both = np.count_nonzero(mask & other)
+    return float(both / max(np.count_nonzero(mask) + np.count_nonzero(other) - both, 1))
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:

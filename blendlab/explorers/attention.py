@@ -15,7 +15,7 @@ from ipywidgets import Layout
 from .. import check, strongest, views
 from ..blender import Blender, BlenderInputs, BlendTrace
 from ..board import Board, pack_steps
-from ..paste import paste_masks
+from ..paste import iou, paste_masks
 from ..pictures import Picture
 from ..sources import Source, trained_source
 from ..threads import one_thread
@@ -110,7 +110,10 @@ class AttentionExplorer(Explorer):
     @property
     def muted(self) -> list[int]:
         """The bases of the first K that are silenced."""
-        return [k for k in range(self.K.value) if self.mute[k].value]
+        return self._muted(self.K.value)
+
+    def _muted(self, K: int) -> list[int]:
+        return [k for k in range(K) if self.mute[k].value]
 
     # ------------------------------------------------------------------ the one update
 
@@ -132,7 +135,7 @@ class AttentionExplorer(Explorer):
             self.board.show_packed(self._packed(trace))
             self.board.error = ""
         # the picture is on its way; what takes time to count, and to say, follows
-        self.ious = [_iou(mask, truth) for truth in self.picture.masks]
+        self.ious = [iou(mask, truth) for truth in self.picture.masks]
         self.iou = self.ious[instance]
         with self.board.hold_sync():
             self.board.text = self._sentence()
@@ -161,7 +164,7 @@ class AttentionExplorer(Explorer):
         else:
             attention = inputs.attention[[instance if whose == "own" else whose]]
         attention = attention.clone()
-        attention[:, [k for k in range(K) if self.mute[k].value]] = SILENT
+        attention[:, self._muted(K)] = SILENT
         return BlenderInputs(inputs.bases, attention, source.boxes[[instance]], source.spatial_scale)
 
     def _packed(self, trace: BlendTrace) -> dict:
@@ -216,8 +219,3 @@ class AttentionExplorer(Explorer):
 
     def __repr__(self) -> str:
         return f"AttentionExplorer({self.picture.name!r}, instance={self.instance.value}, K={self.K.value})"
-
-
-def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    both = np.count_nonzero(mask & truth)
-    return float(both / (np.count_nonzero(mask) + np.count_nonzero(truth) - both))  # a true mask is never empty

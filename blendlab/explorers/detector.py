@@ -150,7 +150,7 @@ class DetectorExplorer(Explorer):
         with self._hold():
             self.chosen.max = max(len(self._drawn) - 1, 0)
             self.chosen.disabled = not len(self._drawn)
-        steps = self._packed(decided)
+        steps = self._packed(decided, self._drawn, proposals)
         with self.board.hold_sync():
             self.board.show_picture(self._tinted() if self.show.value == SHOWN[2] else self.picture)
             self.board.boxes = self._drawn.flatten().tolist()
@@ -167,10 +167,10 @@ class DetectorExplorer(Explorer):
     def _steps(self, **moved: float) -> dict | None:
         if self.show.value == SHOWN[2]:
             return None  # the photograph's colours would change too
-        return self._packed(self._decided_by(**{"threshold": self.threshold.value, "nms": self.nms.value} | moved))
+        decided = self._decided_by(**{"threshold": self.threshold.value, "nms": self.nms.value} | moved)
+        return self._packed(decided, *self._boxes(decided))
 
-    def _packed(self, decided: Decided) -> dict:
-        drawn, proposals = self._boxes(decided)
+    def _packed(self, decided: Decided, drawn: Tensor, proposals: Proposals | None) -> dict:
         chosen = min(self.chosen.value, len(drawn) - 1)  # -1 where nothing is left
         probabilities = torch.zeros(1, R, R)
         if chosen >= 0 and proposals is None:

@@ -15,7 +15,7 @@ from ipywidgets import Layout
 from .. import check, views
 from ..blender import BlendTrace
 from ..board import Board, pack_steps
-from ..paste import paste_masks
+from ..paste import iou, paste_masks
 from ..pictures import Picture
 from ..sources import shipped_model
 from ..threads import one_thread
@@ -218,9 +218,8 @@ class LocationExplorer(Explorer):
     def _most_like(self, mask: np.ndarray) -> tuple[int | None, float]:
         if not len(self.picture):
             return None, float("nan")
-        both = (self.picture.masks & mask).sum((1, 2))
-        ious = both / np.maximum((self.picture.masks | mask).sum((1, 2)), 1)
-        return int(ious.argmax()), float(ious.max())
+        ious = [iou(mask, truth) for truth in self.picture.masks]
+        return int(np.argmax(ious)), max(ious)
 
     # ------------------------------------------------------------------ words
 
@@ -248,10 +247,9 @@ class LocationExplorer(Explorer):
         scores, name = self.trace.scores[0], self._name()
         if self._before and self._before[0] != name and self._before[2].shape == scores.shape:
             was, mask_before, scores_before = self._before
-            union = (mask | mask_before).sum()
             notes.append(
                 f"Against {was}: the weights differ by {float((scores - scores_before).abs().mean()):.2f} on average, "
-                f"and the two masks share IoU {float((mask & mask_before).sum() / max(union, 1)):.2f}."
+                f"and the two masks share IoU {iou(mask, mask_before):.2f}."
             )
         self._before = (name, mask, scores)
         return notes
